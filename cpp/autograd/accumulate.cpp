@@ -1,0 +1,68 @@
+#include "autograd/accumulate.h"
+
+#include "autograd/meta.h"
+#include "autograd/mode.h"
+#include "core/launch.h"
+#include "core/shape_checks.h"
+#include "ops/elementwise.h"
+#include "ops/views.h"
+
+namespace chainrule {
+
+AccumulateGrad::AccumulateGrad(const Tensor& variable) : variable_(variable) {
+  name = "accumulate_grad";
+  sequence = 0;  // leaves come last, whenever their node was made
+}
+
+AccumulateGrad::~AccumulateGrad() {
+  if (AutogradMeta* m = variable_.impl()->autograd; m && m->accumulator == this) m->accumulator = nullptr;
+}
+
+namespace {
+
+// Two threads may bring gradients to one leaf: neither lets the other in before its own is added.
+void add_to_grad(AutogradMeta& m, const Tensor& variable, Tensor g) {
+  const HoldInterpreter hold;
+  if (m.grad.defined()) {
+    // In place, so that everyone who holds .grad sees the sum.
+    if (grad_enabled) {
+      m.grad = add(m.grad, g);
+    } else {
+      add_into(m.grad, g);
+    }
+  } else if (grad_enabled) {
+    m.grad = g;
+  } else {
+    m.grad = is_sole_owner(g) && g.strides() == variable.strides() ? std::move(g) : clone(detach(g));
+  }
+}
+
+}  // namespace
+
+void AccumulateGrad::backward(Grads& grads, Grads&) {
+  Tensor g = std::move(grads[0]);
+  if (!g.defined()) return;
+  AutogradMeta& m = meta_of(variable_);
+  m.hooks.run(g);
+  add_to_grad(m, variable_, std::move(g));
+  if (!m.after_accumulate.hooks.empty()) {
+    Tensor variable = variable_;
+    m.after_accumulate.run(variable);
+  }
+}
+
+bool is_sole_owner(const Tensor& t) {
+  return t.impl()->owners.load(std::memory_order_relaxed) == 1 &&
+         t.impl()->storage->owners.load(std::memory_order_relaxed) == 1 && t.impl()->python == nullptr;
+}
+
+Tensor accumulate(Tensor a, const Tensor& b) {
+  // Not into an expanded gradient, whose elements share memory.
+  if (!grad_enabled && a.dtype() == b.dtype() && a.sizes() == b.sizes() && is_sole_owner(a) && is_dense(a)) {
+    add_into(a, b);
+    return a;
+  }
+  return add(a, b);
+}
+
+}  // namespace chainrule

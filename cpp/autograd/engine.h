@@ -1,0 +1,19 @@
+// Reverse mode: walks the recorded graph from the results to the leaves, without recursion.
+#pragma once
+#include "autograd/node.h"
+
+namespace chainrule {
+
+struct BackwardOptions {
+  bool retain_graph = false;
+  bool create_graph = false;
+  bool accumulate =
+      true;  // into .grad of leaves (of `inputs` only, when there are any); else gradients are returned
+  bool allow_unused = false;  // an input that the roots do not depend on gets an undefined gradient
+};
+
+// The gradients of `roots`, weighted by `grads` (undefined: one, for a single element). Returns those of `inputs`.
+TensorList run_backward(const TensorList& roots, const TensorList& grads, const TensorList& inputs,
+                        const BackwardOptions& options);
+
+}  // namespace chainrule

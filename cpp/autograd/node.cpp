@@ -1,0 +1,80 @@
+#include "autograd/node.h"
+
+#include <atomic>
+#include <cctype>
+
+#include "autograd/meta.h"
+#include "autograd/mode.h"
+#include "core/alloc.h"
+
+namespace chainrule {
+
+thread_local Node* current_node = nullptr;
+
+namespace { std::atomic<uint64_t> sequence_counter{1}; }
+
+Node::Node() : sequence(sequence_counter.fetch_add(1, std::memory_order_relaxed)) {
+  if (anomaly_mode.enabled && anomaly_mode.traceback != nullptr) [[unlikely]]
+    extra().traceback = anomaly_mode.traceback();
+}
+
+void* Node::operator new(size_t bytes) { return cr_alloc(bytes); }
+void Node::operator delete(void* p) { cr_free(p); }
+
+void Node::destroy(Node* n) {
+  thread_local std::vector<Node*>* pending = nullptr;
+  if (pending != nullptr) {
+    pending->push_back(n);
+    return;
+  }
+  std::vector<Node*> list{n};
+  pending = &list;
+  while (!list.empty()) {
+    Node* next = list.back();
+    list.pop_back();
+    delete next;
+  }
+  pending = nullptr;
+}
+
+// "max_pool2d" is shown as MaxPool2dBackward0, as PyTorch does.
+std::string Node::display_name() const {
+  std::string out;
+  bool upper = true;
+  for (const char* c = name; *c; ++c) {
+    if (*c == '_') {
+      upper = true;
+    } else {
+      out += upper ? static_cast<char>(std::toupper(*c)) : *c;
+      upper = false;
+    }
+  }
+  return out + "Backward0";
+}
+
+uint64_t HookList::next_id() {
+  static std::atomic<uint64_t> id{1};
+  return id++;
+}
+
+uint64_t HookList::add(Ref<Hook> h) {
+  hooks.emplace_back(next_id(), std::move(h));
+  return hooks.back().first;
+}
+
+bool HookList::remove(uint64_t id) {
+  for (size_t i = 0; i < hooks.size(); ++i)
+    if (hooks[i].first == id) {
+      hooks.erase(hooks.begin() + static_cast<std::ptrdiff_t>(i));
+      return true;
+    }
+  return false;
+}
+
+void HookList::run(Tensor& grad) {
+  const auto copy = hooks;  // a hook may remove itself
+  for (const auto& [id, hook] : copy)
+    if (Tensor replaced = hook->call(grad); replaced.defined()) grad = replaced;
+}
+
+}  // namespace chainrule

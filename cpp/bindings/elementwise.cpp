@@ -1,0 +1,277 @@
+// The table's functions under their names: function, method, in-place form and out=.
+#include <cmath>
+#include <cstring>
+
+#include "bindings/topics.h"
+#include "ops/elementwise.h"
+#include "ops/fill.h"
+#include "ops/views.h"
+
+namespace chainrule::python {
+namespace {
+
+// The table's activations that PyTorch has in nn.functional alone.
+bool only_in_nn(const char* name) {
+  for (const char* other : {"gelu", "gelu_tanh", "silu", "mish"})
+    if (std::strcmp(name, other) == 0) return true;
+  return false;
+}
+
+template <Unary f> void bind_unary(Bind& bind, const char* name) {
+  bind.op((name + std::string("(Tensor self, *, Tensor? out=None) -> Tensor")).c_str(),
+          [](Args& a) { return a.result(apply(f, a.tensor(0)), 1); });
+  bind.op((name + std::string("_(Tensor self) -> Tensor")).c_str(), [](Args& a) {
+    unary_rows[static_cast<int>(f)].apply_in_place(a.tensor(0), nullptr);
+    return Py_NewRef(a.object(0));
+  });
+}
+template <Unary f> void bind_predicate(Bind& bind, const char* name) {
+  bind.op((name + std::string("(Tensor self, *, Tensor? out=None) -> Tensor")).c_str(),
+          [](Args& a) { return a.result(apply(f, a.tensor(0)), 1); });
+}
+template <Binary f> void bind_binary(Bind& bind, const char* name) {
+  bind.op((name + std::string("(Operand self, Operand other, *, Tensor? out=None) -> Tensor")).c_str(),
+          [](Args& a) { return a.result(apply(f, a.operand(0), a.operand(1)), 2); });
+  // PyTorch has no in-place form of these three.
+  if (f == Binary::maximum || f == Binary::minimum || f == Binary::logaddexp) return;
+  bind.op((name + std::string("_(Tensor self, Operand other) -> Tensor")).c_str(),
+          [](Args& a) {
+            binary_rows[static_cast<int>(f)].apply_in_place(a.tensor(0), a.operand(1));
+            return Py_NewRef(a.object(0));
+          },
+          Where::Method);
+}
+
+// torch.nn.functional's activations: (input, parameters, inplace).
+template <Unary f> PyObject* activation(Args& a, const double* p, int inplace) {
+  if (!a.flag(inplace)) return wrap(apply(f, a.tensor(0), p));
+  unary_rows[static_cast<int>(f)].apply_in_place(a.tensor(0), p);
+  return Py_NewRef(a.object(0));
+}
+
+Tensor scaled(const char* op, const Tensor& other, const Scalar& alpha) {
+  CR_CHECK(alpha.kind != Scalar::Kind::Float || other.is_floating(), op,
+           ": for integral input tensors, argument alpha must not be a floating point number.");
+  const bool one = alpha.kind == Scalar::Kind::Float ? alpha.d == 1 : alpha.i == 1;
+  return one ? other : other * alpha;
+}
+
+// The in-place form of what has no loop that writes over its argument.
+PyObject* replace(Args& a, const char* op, const Tensor& result) {
+  const Tensor& x = a.tensor(0);
+  CR_CHECK(can_cast(result.dtype(), x.dtype()), op, ": result type ", name_of(result.dtype()),
+           " can't be cast to the desired output type ", name_of(x.dtype()));
+  CR_CHECK(result.sizes() == x.sizes(), op, ": output with shape ", x.sizes(),
+           " doesn't match the broadcast shape ", result.sizes());
+  copy_(x, result);
+  return Py_NewRef(a.object(0));
+}
+
+// To a number of decimal places, or of zeros before the point.
+Tensor round_to(const Tensor& x, int64_t decimals) {
+  if (decimals == 0) return round(x);
+  CR_CHECK(x.is_floating(), "round: not implemented for ", name_of(x.dtype()), " with decimals");
+  const double scale = std::pow(10.0, static_cast<double>(std::abs(decimals)));
+  return decimals > 0 ? round(x * scale) / scale : round(x / scale) * scale;
+}
+
+Tensor rounded_div(const Tensor& a, const Tensor& b, const std::string& mode) {
+  if (mode.empty()) return a / b;
+  if (mode == "floor") return floor_divide(a, b);
+  CR_CHECK(mode == "trunc", "div: expected rounding_mode to be one of None, 'trunc', or 'floor' but found '",
+           mode, "'");
+  if (is_floating(result_type(a, b))) return trunc(a / b);
+  // For integers: the floor of the magnitudes, with the sign of the quotient.
+  return floor_divide(abs(a), abs(b)) * (sign(a) * sign(b));
+}
+
+void bind_arithmetic(Bind& bind) {
+  bind.op("add(Operand self, Operand other, *, Scalar alpha=1, Tensor? out=None) -> Tensor",
+          [](Args& a) { return a.result(a.operand(0) + scaled("add", a.operand(1), a.scalar(2)), 3); });
+  bind.op(
+      "add_(Tensor self, Operand other, *, Scalar alpha=1) -> Tensor",
+      [](Args& a) {
+        binary_rows[static_cast<int>(Binary::add)].apply_in_place(a.tensor(0),
+                                                                  scaled("add", a.operand(1), a.scalar(2)));
+        return Py_NewRef(a.object(0));
+      },
+      Where::Method);
+  bind.op("sub(Operand self, Operand other, *, Scalar alpha=1, Tensor? out=None) -> Tensor",
+          [](Args& a) { return a.result(a.operand(0) - scaled("sub", a.operand(1), a.scalar(2)), 3); });
+  bind.op(
+      "sub_(Tensor self, Operand other, *, Scalar alpha=1) -> Tensor",
+      [](Args& a) {
+        binary_rows[static_cast<int>(Binary::sub)].apply_in_place(a.tensor(0),
+                                                                  scaled("sub", a.operand(1), a.scalar(2)));
+        return Py_NewRef(a.object(0));
+      },
+      Where::Method);
+  bind.op("div(Operand self, Operand other, *, str? rounding_mode=None, Tensor? out=None) -> Tensor",
+          [](Args& a) { return a.result(rounded_div(a.operand(0), a.operand(1), a.string(2)), 3); });
+  bind.op(
+      "div_(Tensor self, Operand other, *, str? rounding_mode=None) -> Tensor",
+      [](Args& a) {
+        if (a.has(2)) return replace(a, "div_", rounded_div(clone(a.tensor(0)), a.operand(1), a.string(2)));
+        binary_rows[static_cast<int>(Binary::div)].apply_in_place(a.tensor(0), a.operand(1));
+        return Py_NewRef(a.object(0));
+      },
+      Where::Method);
+  bind.op("pow(Operand self, Operand exponent, *, Tensor? out=None) -> Tensor", [](Args& a) {
+    if (is_tensor(a.object(0)) && !is_tensor(a.object(1)))
+      return a.result(pow_scalar(a.tensor(0), a.scalar(1)), 2);
+    return a.result(apply(Binary::pow, a.operand(0), a.operand(1)), 2);
+  });
+  bind.op(
+      "pow_(Tensor self, Operand exponent) -> Tensor",
+      [](Args& a) {
+        if (!is_tensor(a.object(1))) return replace(a, "pow_", pow_scalar(clone(a.tensor(0)), a.scalar(1)));
+        binary_rows[static_cast<int>(Binary::pow)].apply_in_place(a.tensor(0), a.operand(1));
+        return Py_NewRef(a.object(0));
+      },
+      Where::Method);
+  bind.op("rsub(Tensor self, Operand other, *, Scalar alpha=1) -> Tensor",
+          [](Args& a) { return wrap(a.operand(1) - scaled("rsub", a.tensor(0), a.scalar(2))); });
+  bind.op("bitwise_not(Tensor self, *, Tensor? out=None) -> Tensor",
+          [](Args& a) { return a.result(bitwise_not(a.tensor(0)), 1); });
+  bind.op("round(Tensor self, *, int decimals=0, Tensor? out=None) -> Tensor",
+          [](Args& a) { return a.result(round_to(a.tensor(0), a.integer(1)), 2); });
+  bind.op("round_(Tensor self, *, int decimals=0) -> Tensor", [](Args& a) {
+    if (a.integer(1) != 0) return replace(a, "round_", round_to(a.tensor(0), a.integer(1)));
+    unary_rows[static_cast<int>(Unary::round)].apply_in_place(a.tensor(0), nullptr);
+    return Py_NewRef(a.object(0));
+  });
+  bind.op("positive(Tensor self) -> Tensor", [](Args& a) {
+    CR_CHECK(a.tensor(0).dtype() != DType::Bool,
+             "positive: the + operator is not supported on a bool tensor");
+    return wrap(a.tensor(0));
+  });
+  bind.op(
+      "bitwise_not_(Tensor self) -> Tensor",
+      [](Args& a) { return replace(a, "bitwise_not_", bitwise_not(a.tensor(0))); }, Where::Method);
+  bind.op("clamp(Tensor self, Operand? min=None, Operand? max=None, *, Tensor? out=None) -> Tensor",
+          [](Args& a) { return a.result(clamp(a.tensor(0), a.operand(1), a.operand(2)), 3); });
+  bind.op("clamp_(Tensor self, Operand? min=None, Operand? max=None) -> Tensor", [](Args& a) {
+    return replace(a, "clamp_", clamp(clone(a.tensor(0)), a.operand(1), a.operand(2)));
+  });
+  bind.op("clamp_min(Tensor self, Operand min) -> Tensor",
+          [](Args& a) { return wrap(clamp(a.tensor(0), a.operand(1), Tensor())); });
+  bind.op("clamp_max(Tensor self, Operand max) -> Tensor",
+          [](Args& a) { return wrap(clamp(a.tensor(0), Tensor(), a.operand(1))); });
+  bind.op("lerp(Tensor self, Tensor end, Operand weight, *, Tensor? out=None) -> Tensor",
+          [](Args& a) { return a.result(lerp(a.tensor(0), a.tensor(1), a.operand(2)), 3); });
+  bind.op(
+      "lerp_(Tensor self, Tensor end, Operand weight) -> Tensor",
+      [](Args& a) { return replace(a, "lerp_", lerp(clone(a.tensor(0)), a.tensor(1), a.operand(2))); },
+      Where::Method);
+  bind.op(
+      "addcmul(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1, Tensor? out=None) -> Tensor",
+      [](Args& a) {
+        return a.result(a.tensor(0) + scaled("addcmul", a.tensor(1) * a.tensor(2), a.scalar(3)), 4);
+      });
+  bind.op(
+      "addcdiv(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1, Tensor? out=None) -> Tensor",
+      [](Args& a) {
+        return a.result(a.tensor(0) + scaled("addcdiv", a.tensor(1) / a.tensor(2), a.scalar(3)), 4);
+      });
+  bind.op(
+      "addcmul_(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor",
+      [](Args& a) {
+        return replace(a, "addcmul_",
+                       clone(a.tensor(0)) + scaled("addcmul", a.tensor(1) * a.tensor(2), a.scalar(3)));
+      },
+      Where::Method);
+  bind.op(
+      "addcdiv_(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor",
+      [](Args& a) {
+        return replace(a, "addcdiv_",
+                       clone(a.tensor(0)) + scaled("addcdiv", a.tensor(1) / a.tensor(2), a.scalar(3)));
+      },
+      Where::Method);
+  bind.op(
+      "where(Tensor self, Tensor condition, Operand other) -> Tensor",
+      [](Args& a) { return wrap(where(a.tensor(1), a.tensor(0), a.operand(2))); }, Where::Method);
+}
+
+void bind_comparisons(Bind& bind) {
+  bind.op(
+      "isclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool equal_nan=False) -> Tensor",
+      [](Args& a) { return wrap(isclose(a.tensor(0), a.tensor(1), a.number(2), a.number(3), a.flag(4))); });
+  bind.op(
+      "allclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool equal_nan=False) -> bool",
+      [](Args& a) {
+        return PyBool_FromLong(
+            all_true(isclose(a.tensor(0), a.tensor(1), a.number(2), a.number(3), a.flag(4))));
+      });
+  bind.op("equal(Tensor self, Tensor other) -> bool",
+          [](Args& a) { return PyBool_FromLong(equal(a.tensor(0), a.tensor(1))); });
+  const char* names[][2] = {
+      {"absolute", "abs"},    {"negative", "neg"},  {"multiply", "mul"},   {"divide", "div"},
+      {"true_divide", "div"}, {"subtract", "sub"},  {"greater", "gt"},     {"greater_equal", "ge"},
+      {"less", "lt"},         {"less_equal", "le"}, {"not_equal", "ne"},   {"clip", "clamp"},
+      {"clip_", "clamp_"},    {"arcsin", "asin"},   {"arccos", "acos"},    {"arctan", "atan"},
+      {"arctan2", "atan2"},   {"fix", "trunc"},     {"absolute_", "abs_"}, {"negative_", "neg_"}};
+  for (const auto& [name, existing] : names) bind.alias(name, existing);
+}
+
+void bind_activations(Bind& nn) {
+  nn.op(
+      "relu(Tensor input, bool inplace=False) -> Tensor",
+      [](Args& a) { return activation<Unary::relu>(a, nullptr, 1); }, Where::Function);
+  nn.op(
+      "silu(Tensor input, bool inplace=False) -> Tensor",
+      [](Args& a) { return activation<Unary::silu>(a, nullptr, 1); }, Where::Function);
+  nn.op(
+      "mish(Tensor input, bool inplace=False) -> Tensor",
+      [](Args& a) { return activation<Unary::mish>(a, nullptr, 1); }, Where::Function);
+  nn.op(
+      "sigmoid(Tensor input) -> Tensor", [](Args& a) { return wrap(sigmoid(a.tensor(0))); }, Where::Function);
+  nn.op("tanh(Tensor input) -> Tensor", [](Args& a) { return wrap(tanh(a.tensor(0))); }, Where::Function);
+  nn.op(
+      "leaky_relu(Tensor input, float negative_slope=0.01, bool inplace=False) -> Tensor",
+      [](Args& a) {
+        const double p[2] = {a.number(1), 0};
+        return activation<Unary::leaky_relu>(a, p, 2);
+      },
+      Where::Function);
+  nn.op(
+      "elu(Tensor input, float alpha=1.0, bool inplace=False) -> Tensor",
+      [](Args& a) {
+        const double p[2] = {a.number(1), 0};
+        return activation<Unary::elu>(a, p, 2);
+      },
+      Where::Function);
+  nn.op(
+      "softplus(Tensor input, float beta=1.0, float threshold=20.0) -> Tensor",
+      [](Args& a) {
+        const double p[2] = {a.number(1), a.number(2)};
+        return wrap(apply(Unary::softplus, a.tensor(0), p));
+      },
+      Where::Function);
+  nn.op(
+      "gelu(Tensor input, *, str approximate='none') -> Tensor",
+      [](Args& a) {
+        const std::string form = a.string(1);
+        CR_CHECK(form == "none" || form == "tanh",
+                 "gelu: approximate argument must be either none or tanh, got '", form, "'");
+        return wrap(form == "none" ? gelu(a.tensor(0)) : gelu_tanh(a.tensor(0)));
+      },
+      Where::Function);
+}
+
+}  // namespace
+
+void bind_elementwise(Bind& core, Bind& nn) {
+#define UNARY(name, ...) \
+  if (!only_in_nn(#name)) bind_unary<Unary::name>(core, #name);
+#define UNARY_P(...)
+#define PREDICATE(name, ...) bind_predicate<Unary::name>(core, #name);
+#define BINARY(name, ...) bind_binary<Binary::name>(core, #name);
+#define COMPARE(name, ...) bind_binary<Binary::name>(core, #name);
+#define BITWISE(name, ...) bind_binary<Binary::name>(core, #name);
+#include "ops/elementwise_table.inc"
+  bind_arithmetic(core);
+  bind_comparisons(core);
+  bind_activations(nn);
+}
+
+}  // namespace chainrule::python

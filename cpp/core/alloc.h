@@ -1,0 +1,17 @@
+// The caching allocator: 64-byte aligned blocks, kept by size class when freed, so that the large temporaries of a
+// training step touch fresh pages once and not every step.
+#pragma once
+#include <cstddef>
+
+namespace chainrule {
+
+// Never null; throws Error when the system has no memory left, even after the cache was given back.
+void* cr_alloc(size_t bytes);
+void cr_free(void* block);
+
+struct MemoryStats { size_t live, cached, peak; };  // bytes
+MemoryStats memory_stats();
+// Gives all cached blocks back to the system.
+void empty_cache();
+
+}  // namespace chainrule

@@ -1,0 +1,92 @@
+// Dims: sizes, strides or dimension numbers, in place and without an allocation.
+#pragma once
+#include <cstdint>
+#include <initializer_list>
+#include <ostream>
+
+#include "core/error.h"
+
+namespace chainrule {
+
+inline constexpr int kMaxDims = 16;
+
+class Dims {
+ public:
+  Dims() = default;
+  Dims(std::initializer_list<int64_t> values) {
+    for (int64_t v : values) push_back(v);
+  }
+  Dims(const int64_t* first, int count) {
+    check_count(count);
+    for (int i = 0; i < count; ++i) values_[i] = first[i];
+    count_ = count;
+  }
+  static Dims filled(int count, int64_t value) {
+    check_count(count);
+    Dims d;
+    for (int i = 0; i < count; ++i) d.push_back(value);
+    return d;
+  }
+
+  int size() const { return count_; }
+  bool empty() const { return count_ == 0; }
+  int64_t& operator[](int i) { return values_[i]; }
+  int64_t operator[](int i) const { return values_[i]; }
+  int64_t* data() { return values_; }
+  const int64_t* data() const { return values_; }
+  int64_t* begin() { return values_; }
+  int64_t* end() { return values_ + count_; }
+  const int64_t* begin() const { return values_; }
+  const int64_t* end() const { return values_ + count_; }
+  int64_t back() const { return values_[count_ - 1]; }
+
+  void push_back(int64_t v) {
+    check_count(count_ + 1);
+    values_[count_++] = v;
+  }
+  void pop_back() { --count_; }
+  void insert(int at, int64_t v) {
+    push_back(0);
+    for (int i = count_ - 1; i > at; --i) values_[i] = values_[i - 1];
+    values_[at] = v;
+  }
+  void erase(int at) {
+    for (int i = at; i + 1 < count_; ++i) values_[i] = values_[i + 1];
+    --count_;
+  }
+  bool contains(int64_t v) const {
+    for (int64_t x : *this)
+      if (x == v) return true;
+    return false;
+  }
+  bool operator==(const Dims& other) const {
+    if (count_ != other.count_) return false;
+    for (int i = 0; i < count_; ++i)
+      if (values_[i] != other.values_[i]) return false;
+    return true;
+  }
+
+ private:
+  static void check_count(int count) {
+    CR_CHECK(count <= kMaxDims, "a tensor has at most ", kMaxDims, " dimensions, this needs ", count);
+  }
+  int64_t values_[kMaxDims];
+  int count_ = 0;
+};
+
+// [2, 3], as Python prints a list.
+inline std::ostream& operator<<(std::ostream& out, const Dims& d) {
+  out << '[';
+  for (int i = 0; i < d.size(); ++i) out << (i ? ", " : "") << d[i];
+  return out << ']';
+}
+
+// The number of elements; throws when a size is negative or the product does not fit.
+int64_t numel_of(const Dims& sizes);
+Dims contiguous_strides(const Dims& sizes);
+// The shape that both broadcast to; `op` names the operation in the error.
+Dims broadcast_shapes(const char* op, const Dims& a, const Dims& b);
+// A dimension number in [-dim, dim) made non-negative; IndexError otherwise. A zero-dimensional tensor counts as one.
+int check_dim(const char* op, int64_t dim, int ndim);
+
+}  // namespace chainrule

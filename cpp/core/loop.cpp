@@ -1,0 +1,359 @@
+#include "core/loop.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/parallel_for.h"
+
+namespace chainrule {
+namespace {
+
+constexpr int kMaxOperands = 6;
+constexpr int64_t kChunk = 512;    // elements that pass through scratch at a time: in L1 with all operands
+constexpr int64_t kLongRow = 64;   // rows from here on are walked one by one, shorter ones gathered together
+constexpr int64_t kGrain = 32768;  // elements a thread takes at a time
+
+template <class To, class From> void convert(void* dst, const char* src, int64_t stride, int64_t n) {
+  To* d = static_cast<To*>(dst);
+  const From* s = reinterpret_cast<const From*>(src);
+  if (stride == 1) {
+    for (int64_t i = 0; i < n; ++i) d[i] = static_cast<To>(s[i]);
+  } else if (stride == 0) {
+    const To v = static_cast<To>(*s);
+    for (int64_t i = 0; i < n; ++i) d[i] = v;
+  } else {
+    for (int64_t i = 0; i < n; ++i) d[i] = static_cast<To>(s[i * stride]);
+  }
+}
+
+// dst[i] = src[i * stride], converted.
+void gather(void* dst, DType to, const char* src, DType from, int64_t stride, int64_t n) {
+  if (to == from && stride == 1) {
+    std::memcpy(dst, src, static_cast<size_t>(n) * size_of(to));
+    return;
+  }
+  visit_dtype(to, [&](auto t) {
+    visit_dtype(from, [&](auto f) { convert<decltype(t), decltype(f)>(dst, src, stride, n); });
+  });
+}
+
+void scatter(char* dst, DType to, int64_t stride, const void* src, DType from, int64_t n) {
+  visit_dtype(to, [&](auto t) {
+    using To = decltype(t);
+    visit_dtype(from, [&](auto f) {
+      using From = decltype(f);
+      To* d = reinterpret_cast<To*>(dst);
+      const From* s = static_cast<const From*>(src);
+      for (int64_t i = 0; i < n; ++i) d[i * stride] = static_cast<To>(s[i]);
+    });
+  });
+}
+
+struct Operand {
+  char* data;
+  DType memory, kernel;  // types
+  int64_t strides[kMaxDims];
+  bool flat;    // its elements lie in the order of the walk
+  bool single;  // one element for all
+};
+
+struct Plan {
+  int ndim = 0;
+  int64_t sizes[kMaxDims];
+  Operand op[kMaxOperands];
+  int outs, count;
+  int64_t n;
+  bool long_rows;
+
+  Plan(const LoopSpec& spec) {
+    outs = spec.out_count;
+    count = outs + spec.in_count;
+    const Tensor& shape = *spec.outs[0];
+    n = shape.numel();
+    ndim = shape.dim();
+    for (int d = 0; d < ndim; ++d) sizes[d] = shape.size(d);
+    for (int k = 0; k < count; ++k) {
+      const Tensor& t = k < outs ? *spec.outs[k] : *spec.ins[k - outs];
+      op[k].data = t.bytes();
+      op[k].memory = t.dtype();
+      op[k].kernel = k < outs ? spec.out_types[k] : spec.in_types[k - outs];
+      for (int d = 0; d < ndim; ++d) {
+        const int own = d - (ndim - t.dim());
+        op[k].strides[d] = own < 0 || (t.size(own) == 1 && sizes[d] != 1) ? 0 : t.stride(own);
+      }
+    }
+    order_dimensions();
+    merge_dimensions();
+    for (int k = 0; k < count; ++k) {
+      bool contiguous = true, zero = true;
+      int64_t step = 1;
+      for (int d = ndim - 1; d >= 0; --d) {
+        contiguous = contiguous && op[k].strides[d] == step;
+        zero = zero && op[k].strides[d] == 0;
+        step *= sizes[d];
+      }
+      op[k].flat = contiguous && op[k].memory == op[k].kernel;
+      op[k].single = zero && n > 1;
+    }
+    long_rows = ndim > 0 && sizes[ndim - 1] >= kLongRow;
+  }
+
+  bool all_flat() const {
+    for (int k = 0; k < count; ++k)
+      if (!op[k].flat) return false;
+    return true;
+  }
+
+ private:
+  // The output's largest stride goes outermost, so that permuted but dense tensors are walked as memory lies.
+  void order_dimensions() {
+    for (int d = 1; d < ndim; ++d)
+      for (int e = d; e > 0 && std::abs(op[0].strides[e - 1]) < std::abs(op[0].strides[e]) && sizes[e] != 1 &&
+                      sizes[e - 1] != 1;
+           --e) {
+        std::swap(sizes[e - 1], sizes[e]);
+        for (int k = 0; k < count; ++k) std::swap(op[k].strides[e - 1], op[k].strides[e]);
+      }
+  }
+  void merge_dimensions() {
+    int kept = 0;
+    for (int d = 0; d < ndim; ++d) {
+      if (sizes[d] == 1) continue;
+      bool merges = kept > 0;
+      for (int k = 0; merges && k < count; ++k)
+        merges = op[k].strides[kept - 1] == op[k].strides[d] * sizes[d];
+      if (merges) {
+        sizes[kept - 1] *= sizes[d];
+        for (int k = 0; k < count; ++k) op[k].strides[kept - 1] = op[k].strides[d];
+      } else {
+        sizes[kept] = sizes[d];
+        for (int k = 0; k < count; ++k) op[k].strides[kept] = op[k].strides[d];
+        ++kept;
+      }
+    }
+    ndim = kept;
+  }
+};
+
+// A position in the walk, as an index a dimension.
+struct Position {
+  const Plan& plan;
+  int64_t index[kMaxDims];
+  int64_t offset[kMaxOperands];
+
+  Position(const Plan& p, int64_t at) : plan(p) {
+    for (int k = 0; k < p.count; ++k) offset[k] = 0;
+    for (int d = p.ndim - 1; d >= 0; --d) {
+      index[d] = at % p.sizes[d];
+      at /= p.sizes[d];
+      for (int k = 0; k < p.count; ++k) offset[k] += index[d] * p.op[k].strides[d];
+    }
+  }
+  int64_t left_in_row() const {
+    return plan.ndim == 0 ? 1 : plan.sizes[plan.ndim - 1] - index[plan.ndim - 1];
+  }
+  void advance(int64_t steps) {  // within the row, at most to its end
+    int d = plan.ndim - 1;
+    if (d < 0) return;
+    index[d] += steps;
+    for (int k = 0; k < plan.count; ++k) offset[k] += steps * plan.op[k].strides[d];
+    while (d > 0 && index[d] == plan.sizes[d]) {
+      for (int k = 0; k < plan.count; ++k)
+        offset[k] += plan.op[k].strides[d - 1] - plan.sizes[d] * plan.op[k].strides[d];
+      index[d] = 0;
+      ++index[--d];
+    }
+  }
+  char* at(int k) const {
+    return plan.op[k].data + offset[k] * static_cast<int64_t>(size_of(plan.op[k].memory));
+  }
+};
+
+struct Scratch {
+  alignas(64) char bytes[kMaxOperands][kChunk * 8];
+  const char* filled_from[kMaxOperands] = {};  // the single element that fills a row of scratch already
+};
+
+void run_rows(Loop loop, const Plan& p, int64_t begin, int64_t end, const double* params) {
+  Scratch scratch;
+  Position pos(p, begin);
+  const int inner = p.ndim - 1;
+  bool direct[kMaxOperands], all_direct = true;
+  for (int k = 0; k < p.count; ++k) {
+    direct[k] = p.op[k].memory == p.op[k].kernel && p.op[k].strides[inner] == 1;
+    all_direct = all_direct && direct[k];
+  }
+  for (int64_t at = begin; at < end;) {
+    int64_t n = std::min(pos.left_in_row(), end - at);
+    if (!all_direct) n = std::min(n, kChunk);
+    LoopArgs args{{}, {}, n, params};
+    for (int k = 0; k < p.count; ++k) {
+      const Operand& op = p.op[k];
+      void* where = direct[k] ? static_cast<void*>(pos.at(k)) : scratch.bytes[k];
+      if (k < p.outs) {
+        args.out[k] = where;
+        continue;
+      }
+      args.in[k - p.outs] = where;
+      if (direct[k]) continue;
+      if (op.strides[inner] == 0) {
+        if (scratch.filled_from[k] == pos.at(k)) continue;
+        scratch.filled_from[k] = pos.at(k);
+        gather(where, op.kernel, pos.at(k), op.memory, 0, kChunk);
+      } else {
+        gather(where, op.kernel, pos.at(k), op.memory, op.strides[inner], n);
+      }
+    }
+    loop(args);
+    for (int k = 0; k < p.outs; ++k)
+      if (!direct[k])
+        scatter(pos.at(k), p.op[k].memory, p.op[k].strides[inner], args.out[k], p.op[k].kernel, n);
+    pos.advance(n);
+    at += n;
+  }
+}
+
+// Short rows: a chunk spans several of them.
+void run_chunks(Loop loop, const Plan& p, int64_t begin, int64_t end, const double* params) {
+  Scratch scratch;
+  Position pos(p, begin);
+  for (int k = p.outs; k < p.count; ++k)
+    if (p.op[k].single && !p.op[k].flat)
+      gather(scratch.bytes[k], p.op[k].kernel, p.op[k].data, p.op[k].memory, 0, kChunk);
+  const int inner = p.ndim - 1;
+  auto each_row = [&](Position from, int64_t n, auto&& body) {
+    for (int64_t done = 0; done < n;) {
+      const int64_t step = std::min(from.left_in_row(), n - done);
+      body(from, done, step);
+      from.advance(step);
+      done += step;
+    }
+  };
+  for (int64_t at = begin; at < end; at += kChunk) {
+    const int64_t n = std::min(kChunk, end - at);
+    LoopArgs args{{}, {}, n, params};
+    for (int k = 0; k < p.count; ++k) {
+      const Operand& op = p.op[k];
+      void* where = op.flat ? static_cast<void*>(op.data + at * static_cast<int64_t>(size_of(op.memory)))
+                            : scratch.bytes[k];
+      if (k < p.outs) {
+        args.out[k] = where;
+        continue;
+      }
+      args.in[k - p.outs] = where;
+      if (op.flat || op.single) continue;
+      const auto bytes = static_cast<int64_t>(size_of(op.kernel));
+      each_row(pos, n, [&](const Position& from, int64_t done, int64_t step) {
+        gather(scratch.bytes[k] + done * bytes, op.kernel, from.at(k), op.memory,
+               inner < 0 ? 1 : op.strides[inner], step);
+      });
+    }
+    loop(args);
+    for (int k = 0; k < p.outs; ++k) {
+      const Operand& op = p.op[k];
+      if (op.flat) continue;
+      const auto bytes = static_cast<int64_t>(size_of(op.kernel));
+      each_row(pos, n, [&](const Position& to, int64_t done, int64_t step) {
+        scatter(to.at(k), op.memory, inner < 0 ? 1 : op.strides[inner], scratch.bytes[k] + done * bytes,
+                op.kernel, step);
+      });
+    }
+    for (int64_t left = n; left > 0;) {
+      const int64_t step = std::min(pos.left_in_row(), left);
+      pos.advance(step);
+      left -= step;
+    }
+  }
+}
+
+// Contiguous tensors of one shape need no plan: the case of nearly every small op.
+bool run_simple(Loop loop, const LoopSpec& s) {
+  const Tensor& first = *s.outs[0];
+  LoopArgs args{{}, {}, first.numel(), s.params};
+  for (int k = 0; k < s.out_count; ++k) {
+    const Tensor& t = *s.outs[k];
+    if (!t.is_contiguous() || t.dtype() != s.out_types[k]) return false;
+    args.out[k] = t.bytes();
+  }
+  for (int k = 0; k < s.in_count; ++k) {
+    const Tensor& t = *s.ins[k];
+    if (!t.is_contiguous() || t.dtype() != s.in_types[k] || t.numel() != args.n ||
+        !(t.sizes() == first.sizes()))
+      return false;
+    args.in[k] = t.bytes();
+  }
+  if (args.n <= kGrain) {
+    if (args.n > 0) loop(args);
+    return true;
+  }
+  neutral::parallel_for(args.n, kGrain, [&](int64_t begin, int64_t end) {
+    LoopArgs part = args;
+    for (int k = 0; k < s.out_count; ++k)
+      part.out[k] = static_cast<char*>(args.out[k]) + begin * static_cast<int64_t>(size_of(s.out_types[k]));
+    for (int k = 0; k < s.in_count; ++k)
+      part.in[k] =
+          static_cast<const char*>(args.in[k]) + begin * static_cast<int64_t>(size_of(s.in_types[k]));
+    part.n = end - begin;
+    loop(part);
+  });
+  return true;
+}
+
+}  // namespace
+
+void run_loop(Loop loop, const LoopSpec& spec) {
+  if (run_simple(loop, spec)) return;
+  const Plan plan(spec);
+  if (plan.n == 0) return;
+  neutral::parallel_for(plan.n, kGrain, [&](int64_t begin, int64_t end) {
+    if (plan.long_rows) {
+      run_rows(loop, plan, begin, end, spec.params);
+    } else {
+      run_chunks(loop, plan, begin, end, spec.params);
+    }
+  });
+}
+
+namespace {
+
+template <int bytes> void copy_loop(const LoopArgs& a) {
+  if (a.out[0] != a.in[0]) std::memcpy(a.out[0], a.in[0], static_cast<size_t>(a.n) * bytes);
+}
+
+constexpr int64_t kTile = 32;
+
+// A transposing copy goes in square tiles, so that both sides use whole cache lines.
+template <class T> void transpose_tiles(T* dst, const T* src, int64_t rows, int64_t cols,
+                                        int64_t src_col_stride) {
+  neutral::parallel_for((rows + kTile - 1) / kTile, std::max<int64_t>(1, kGrain / (kTile * cols)),
+                        [&](int64_t b, int64_t e) {
+                          for (int64_t i0 = b * kTile; i0 < std::min(e * kTile, rows); i0 += kTile)
+                            for (int64_t j0 = 0; j0 < cols; j0 += kTile)
+                              for (int64_t i = i0; i < std::min(i0 + kTile, rows); ++i)
+                                for (int64_t j = j0; j < std::min(j0 + kTile, cols); ++j)
+                                  dst[i * cols + j] = src[i + j * src_col_stride];
+                        });
+}
+
+}  // namespace
+
+void copy_elements(const Tensor& dst, const Tensor& src) {
+  if (dst.dim() == 2 && dst.dtype() == src.dtype() && dst.is_contiguous() && src.sizes() == dst.sizes() &&
+      src.stride(0) == 1 && src.stride(1) > 1 && dst.size(0) > 1 && dst.size(1) > 1) {
+    visit_dtype(dst.dtype(), [&](auto v) {
+      using T = decltype(v);
+      transpose_tiles(dst.data<T>(), src.data<T>(), dst.size(0), dst.size(1), src.stride(1));
+    });
+    return;
+  }
+  const Loop loops[] = {nullptr, copy_loop<1>, nullptr, nullptr,     copy_loop<4>,
+                        nullptr, nullptr,      nullptr, copy_loop<8>};
+  LoopSpec spec;
+  spec.outs[0] = &dst;
+  spec.ins[0] = &src;
+  spec.in_count = 1;
+  spec.out_types[0] = spec.in_types[0] = dst.dtype();
+  run_loop(loops[size_of(dst.dtype())], spec);
+}
+
+}  // namespace chainrule

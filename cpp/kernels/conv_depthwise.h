@@ -1,0 +1,59 @@
+// The weight's gradient of a convolution whose groups have one input channel: too few taps for a tile. Sums run over the
+// lanes of the virtual vector, along the rows of the output, image after image; the lanes are added in a tree at the end.
+#pragma once
+#include "kernels/conv_image.h"
+#include "simd/vec.h"
+
+namespace chainrule::CR_ISA {
+
+// acc[t] += grad * strip shifted by tap t, over the rows of a strip.
+template <class T, int N>
+void add_taps(Vec<T>* acc, const T* grad, const Strip<T>& strip, const T* padded, const ptrdiff_t* offsets,
+              int64_t rows) {
+  constexpr int L = Vec<T>::lanes;
+  const int64_t width = strip.s.out_w;
+  Vec<T> sums[N];
+  for (int t = 0; t < N; ++t) sums[t] = acc[t];
+  for (int64_t y = 0; y < rows; ++y) {
+    const T* src = padded + y * strip.s.stride_h * strip.row();
+    const T* g = grad + y * width;
+    for (int64_t x = 0; x < width; x += L) {
+      const int lanes = static_cast<int>(least<int64_t>(L, width - x));
+      const Vec<T> v = lanes == L ? Vec<T>::load(g + x) : Vec<T>::load(g + x, lanes);
+      for (int t = 0; t < N; ++t) {
+        const T* p = src + offsets[t] + x;
+        sums[t] = fma(v, lanes == L ? Vec<T>::load(p) : Vec<T>::load(p, lanes), sums[t]);
+      }
+    }
+  }
+  for (int t = 0; t < N; ++t) acc[t] = sums[t];
+}
+
+// out[m][taps] of one group, over images [n0, n1). `image` and `grad` are the group's part of the first image.
+template <class T>
+void depthwise_weight_grad(const ConvShape& s, int64_t rows, int64_t m, const T* image, ptrdiff_t image_step,
+                           const T* grad, ptrdiff_t grad_step, int64_t images, T* out) {
+  const Strip<T> strip(s, rows);
+  Scratch<T> padded(strip.size(1)), sums(m * s.taps * Vec<T>::lanes);
+  Scratch<ptrdiff_t> offsets(s.taps);
+  for (int64_t t = 0; t < s.taps; ++t) offsets.p[t] = strip.offset(0, t);
+  auto* acc = reinterpret_cast<Vec<T>*>(sums.p);
+  for (int64_t i = 0; i < m * s.taps; ++i) acc[i] = Vec<T>(T(0));
+  for (int64_t n = 0; n < images; ++n, image += image_step, grad += grad_step) {
+    for (int64_t oy = 0; oy < s.out_h; oy += rows) {
+      T* const pixels = padded.p + Strip<T>::kFront;
+      strip.build(pixels, image, 1, oy);
+      const int64_t count = least(rows, s.out_h - oy);
+      for (int64_t i = 0; i < m; ++i) {
+        const T* g = grad + (i * s.out_h + oy) * s.out_w;
+        Vec<T>* a = acc + i * s.taps;
+        int64_t t = 0;
+        for (; t + 3 <= s.taps; t += 3) add_taps<T, 3>(a + t, g, strip, pixels, offsets.p + t, count);
+        for (; t < s.taps; ++t) add_taps<T, 1>(a + t, g, strip, pixels, offsets.p + t, count);
+      }
+    }
+  }
+  for (int64_t i = 0; i < m * s.taps; ++i) out[i] = reduce_add(acc[i]);
+}
+
+}  // namespace chainrule::CR_ISA

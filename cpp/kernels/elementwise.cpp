@@ -1,0 +1,186 @@
+#include "kernels/elementwise.h"
+
+#include "simd/erfinv.h"
+#include "simd/math.h"
+
+namespace chainrule::CR_ISA {
+
+template <class T> inline constexpr bool on_vectors = false;
+template <> inline constexpr bool on_vectors<float> = true;
+template <> inline constexpr bool on_vectors<double> = true;
+
+// What the table's expressions ask of vectors beyond simd/math.h.
+template <class T> CR_INLINE Vec<T> zero(const Vec<T>&) { return Vec<T>(T{0}); }
+template <class T> CR_INLINE Vec<T> square(const Vec<T>& x) { return x * x; }
+template <class T> CR_INLINE Vec<T> sign(const Vec<T>& x) {
+  return where(x > 0, Vec<T>(T{1}), where(x < 0, Vec<T>(T{-1}), Vec<T>(T{0})));
+}
+template <class T> CR_INLINE Vec<T> floor_divide(const Vec<T>& a, const Vec<T>& b) {
+  // The quotient of what the remainder leaves, so that it is exact where floor(a / b) rounds up.
+  const Vec<T> r = fmod(a, b), q = round((a - r) / b);
+  return where(b == 0, a / b, where((r < 0 && b > 0) || (r > 0 && b < 0), q - 1, q));
+}
+
+namespace {
+
+template <class T, class F> void unary_value(const LoopArgs& a) {
+  T* out = static_cast<T*>(a.out[0]);
+  const T* x = static_cast<const T*>(a.in[0]);
+  if constexpr (on_vectors<T>) {
+    using V = Vec<T>;
+    int64_t i = 0;
+    for (; i + V::lanes <= a.n; i += V::lanes) V(F::value(V::load(x + i), a.params)).store(out + i);
+    if (const int left = static_cast<int>(a.n - i))
+      V(F::value(V::load(x + i, left), a.params)).store(out + i, left);
+  } else {
+    for (int64_t i = 0; i < a.n; ++i) out[i] = static_cast<T>(F::value(x[i], a.params));
+  }
+}
+
+template <class T, class F> void unary_dx(const LoopArgs& a) {
+  using V = Vec<T>;
+  T* out = static_cast<T*>(a.out[0]);
+  const T* g = static_cast<const T*>(a.in[0]);
+  const T* saved = static_cast<const T*>(a.in[1]);  // x or y, whichever the derivative is written in
+  int64_t i = 0;
+  for (; i + V::lanes <= a.n; i += V::lanes) {
+    const V s = V::load(saved + i);
+    V(F::dx(V::load(g + i), s, s, a.params)).store(out + i);
+  }
+  if (const int left = static_cast<int>(a.n - i)) {
+    const V s = V::load(saved + i, left);
+    V(F::dx(V::load(g + i, left), s, s, a.params)).store(out + i, left);
+  }
+}
+
+template <class T, class F> void binary_value(const LoopArgs& a) {
+  T* out = static_cast<T*>(a.out[0]);
+  const T* x = static_cast<const T*>(a.in[0]);
+  const T* y = static_cast<const T*>(a.in[1]);
+  if constexpr (on_vectors<T>) {
+    using V = Vec<T>;
+    int64_t i = 0;
+    for (; i + V::lanes <= a.n; i += V::lanes) V(F::value(V::load(x + i), V::load(y + i))).store(out + i);
+    if (const int left = static_cast<int>(a.n - i))
+      V(F::value(V::load(x + i, left), V::load(y + i, left))).store(out + i, left);
+  } else {
+    for (int64_t i = 0; i < a.n; ++i) out[i] = static_cast<T>(F::value(x[i], y[i]));
+  }
+}
+
+template <class T, class F, bool first> void binary_dx(const LoopArgs& args) {
+  using V = Vec<T>;
+  T* out = static_cast<T*>(args.out[0]);
+  const T* in[4];
+  for (int k = 0; k < 4; ++k) in[k] = static_cast<const T*>(args.in[k]);
+  auto rule = [](const V& g, const V& a, const V& b, const V& y) -> V {
+    if constexpr (first)
+      return F::da(g, a, b, y);
+    else
+      return F::db(g, a, b, y);
+  };
+  int64_t i = 0;
+  for (; i + V::lanes <= args.n; i += V::lanes)
+    rule(V::load(in[0] + i), V::load(in[1] + i), V::load(in[2] + i), V::load(in[3] + i)).store(out + i);
+  if (const int left = static_cast<int>(args.n - i))
+    rule(V::load(in[0] + i, left), V::load(in[1] + i, left), V::load(in[2] + i, left),
+         V::load(in[3] + i, left))
+        .store(out + i, left);
+}
+
+template <class T, class F> void predicate(const LoopArgs& a) {
+  bool* out = static_cast<bool*>(a.out[0]);
+  const T* x = static_cast<const T*>(a.in[0]);
+  for (int64_t i = 0; i < a.n; ++i) out[i] = F::value(x[i], nullptr);
+}
+template <class T, class F> void comparison(const LoopArgs& a) {
+  bool* out = static_cast<bool*>(a.out[0]);
+  const T* x = static_cast<const T*>(a.in[0]);
+  const T* y = static_cast<const T*>(a.in[1]);
+  for (int64_t i = 0; i < a.n; ++i) out[i] = F::value(x[i], y[i]);
+}
+
+template <int bytes> struct Bits;
+template <> struct Bits<1> { using T = uint8_t; };
+template <> struct Bits<4> { using T = uint32_t; };
+template <> struct Bits<8> { using T = uint64_t; };
+template <int bytes> void where_loop(const LoopArgs& args) {
+  using T = typename Bits<bytes>::T;
+  T* out = static_cast<T*>(args.out[0]);
+  const uint8_t* c = static_cast<const uint8_t*>(args.in[0]);
+  const T* a = static_cast<const T*>(args.in[1]);
+  const T* b = static_cast<const T*>(args.in[2]);
+  for (int64_t i = 0; i < args.n; ++i) out[i] = c[i] ? a[i] : b[i];
+}
+
+// The dtypes that each kind computes in.
+struct number { static constexpr bool integers = true; };
+struct rounding { static constexpr bool integers = false; };
+struct floating { static constexpr bool integers = false; };
+
+template <class F, class Kind> void fill_unary(UnaryLoops& l) {
+  constexpr Loop none = nullptr;
+  l.value[0] = none;
+  if constexpr (Kind::integers) {
+    l.value[1] = unary_value<uint8_t, F>;
+    l.value[2] = unary_value<int32_t, F>;
+    l.value[3] = unary_value<int64_t, F>;
+  }
+  l.value[4] = unary_value<float, F>;
+  l.value[5] = unary_value<double, F>;
+  l.dx[0] = unary_dx<float, F>;
+  l.dx[1] = unary_dx<double, F>;
+}
+template <class F, class Kind> void fill_binary(BinaryLoops& l) {
+  if constexpr (Kind::integers) {
+    l.value[1] = binary_value<uint8_t, F>;
+    l.value[2] = binary_value<int32_t, F>;
+    l.value[3] = binary_value<int64_t, F>;
+  }
+  l.value[4] = binary_value<float, F>;
+  l.value[5] = binary_value<double, F>;
+  l.da[0] = binary_dx<float, F, true>;
+  l.da[1] = binary_dx<double, F, true>;
+  l.db[0] = binary_dx<float, F, false>;
+  l.db[1] = binary_dx<double, F, false>;
+}
+template <class F> void fill_predicate(UnaryLoops& l) {
+  l.value[0] = predicate<uint8_t, F>;
+  l.value[1] = predicate<uint8_t, F>;
+  l.value[2] = predicate<int32_t, F>;
+  l.value[3] = predicate<int64_t, F>;
+  l.value[4] = predicate<float, F>;
+  l.value[5] = predicate<double, F>;
+}
+template <class F> void fill_comparison(BinaryLoops& l) {
+  l.value[0] = comparison<uint8_t, F>;
+  l.value[1] = comparison<uint8_t, F>;
+  l.value[2] = comparison<int32_t, F>;
+  l.value[3] = comparison<int64_t, F>;
+  l.value[4] = comparison<float, F>;
+  l.value[5] = comparison<double, F>;
+}
+template <class F> void fill_bitwise(BinaryLoops& l) {
+  l.value[0] = binary_value<uint8_t, F>;
+  l.value[1] = binary_value<uint8_t, F>;
+  l.value[2] = binary_value<int32_t, F>;
+  l.value[3] = binary_value<int64_t, F>;
+}
+
+}  // namespace
+
+void fill_elementwise_loops(const ElementwiseArgs& args) {
+  ElementwiseLoops& l = *args.loops;
+#define UNARY(name, kind, ...) fill_unary<fn::name##_fn, kind>(l.unary[static_cast<int>(Unary::name)]);
+#define UNARY_P(name, kind, ...) fill_unary<fn::name##_fn, kind>(l.unary[static_cast<int>(Unary::name)]);
+#define PREDICATE(name, ...) fill_predicate<fn::name##_fn>(l.unary[static_cast<int>(Unary::name)]);
+#define BINARY(name, kind, ...) fill_binary<fn::name##_fn, kind>(l.binary[static_cast<int>(Binary::name)]);
+#define COMPARE(name, ...) fill_comparison<fn::name##_fn>(l.binary[static_cast<int>(Binary::name)]);
+#define BITWISE(name, ...) fill_bitwise<fn::name##_fn>(l.binary[static_cast<int>(Binary::name)]);
+#include "ops/elementwise_table.inc"
+  l.where[1] = where_loop<1>;
+  l.where[4] = where_loop<4>;
+  l.where[8] = where_loop<8>;
+}
+
+}  // namespace chainrule::CR_ISA

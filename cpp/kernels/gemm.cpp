@@ -1,0 +1,134 @@
+#include "kernels/gemm.h"
+
+#include "kernels/gemm_blocked.h"
+
+namespace chainrule::CR_ISA {
+namespace {
+
+// c = beta * c + bias: what is left of a product without k.
+template <class T> void scale(const Product<T>& p, ptrdiff_t c_col) {
+  for (int64_t i = 0; i < p.m; ++i) {
+    for (int64_t j = 0; j < p.n; ++j) {
+      T& c = p.c[i * p.ldc + j * c_col];
+      T y = p.beta == T(0) ? T(0) : p.beta * c;
+      if (p.row_bias) y += p.row_bias[i];
+      if (p.col_bias) y += p.col_bias[j];
+      c = y;
+    }
+  }
+}
+
+template <class T> void multiply(const Product<T>& p, bool threads);
+
+// c with gaps between its columns: through a dense copy.
+template <class T> void multiply_scattered(Product<T> p, ptrdiff_t c_col, bool threads) {
+  Scratch<T> dense(p.m * p.n);
+  T* const c = p.c;
+  const ptrdiff_t c_row = p.ldc;
+  for (int64_t i = 0; p.beta != T(0) && i < p.m; ++i) {
+    for (int64_t j = 0; j < p.n; ++j) dense.p[i * p.n + j] = c[i * c_row + j * c_col];
+  }
+  p.c = dense.p;
+  p.ldc = static_cast<ptrdiff_t>(p.n);
+  multiply(p, threads);
+  for (int64_t i = 0; i < p.m; ++i) {
+    for (int64_t j = 0; j < p.n; ++j) c[i * c_row + j * c_col] = dense.p[i * p.n + j];
+  }
+}
+
+template <class T> void multiply(const Product<T>& p, bool threads) {
+  if (p.m == 1 && p.n == 1) return multiply_dot(p);
+  // Splitting pays where the tiles of c alone would not occupy the threads.
+  if (threads && p.k >= 4 * kBlockK && p.m * p.n <= 128 * 128 && p.m * p.n * p.k >= kParallelWork && p.m > 1)
+    return multiply_split(p);
+  if (p.m == 1 && (p.b.col == 1 || p.b.row == 1)) return multiply_vector(p);
+  multiply_tiles(p, threads && p.m * p.n * p.k >= kParallelWork);
+}
+
+// Any strides of c: its transpose is the product of the transposes.
+template <class T> void multiply_any(Product<T> p, ptrdiff_t c_col, bool threads) {
+  if (p.k == 0) return scale(p, c_col);
+  if (p.m == 1 && p.n == 1) c_col = 1;
+  if ((p.n == 1 && p.m > 1) || (c_col != 1 && p.ldc == 1 && p.m > 1)) {
+    const Product<T> q = p;
+    p.m = q.n;
+    p.n = q.m;
+    p.a = {q.b.p, q.b.col, q.b.row};
+    p.b = {q.a.p, q.a.col, q.a.row};
+    p.ldc = c_col;
+    c_col = q.ldc;
+    p.row_bias = q.col_bias;
+    p.col_bias = q.row_bias;
+  }
+  if (c_col != 1)
+    multiply_scattered(p, c_col, threads);
+  else
+    multiply(p, threads);
+}
+
+template <class T> void gemm_floating(const GemmArgs& g) {
+  auto one = [&](int64_t i, bool threads) {
+    const int64_t oa = g.a_offsets ? g.a_offsets[i] : i * g.a_batch;
+    const int64_t ob = g.b_offsets ? g.b_offsets[i] : i * g.b_batch;
+    const int64_t oc = g.c_offsets ? g.c_offsets[i] : i * g.c_batch;
+    multiply_any(Product<T>{g.m, g.n, g.k,
+                            Mat<T>{static_cast<const T*>(g.a) + oa, static_cast<ptrdiff_t>(g.a_row),
+                                   static_cast<ptrdiff_t>(g.a_col)},
+                            Mat<T>{static_cast<const T*>(g.b) + ob, static_cast<ptrdiff_t>(g.b_row),
+                                   static_cast<ptrdiff_t>(g.b_col)},
+                            static_cast<T*>(g.c) + oc, static_cast<ptrdiff_t>(g.c_row),
+                            static_cast<T>(g.alpha), static_cast<T>(g.beta),
+                            static_cast<const T*>(g.row_bias), static_cast<const T*>(g.col_bias)},
+                 static_cast<ptrdiff_t>(g.c_col), threads);
+  };
+  const int64_t work = g.m * g.n * most<int64_t>(g.k, 1);
+  if (g.batch == 1 || (work >= 4 * kParallelWork && g.batch < 4 * num_threads())) {
+    for (int64_t i = 0; i < g.batch; ++i) one(i, true);
+    return;
+  }
+  parallel_for(g.batch, most<int64_t>(1, kParallelWork / 2 / work), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) one(i, false);
+  });
+}
+
+// Integers wrap, so they are multiplied as unsigned.
+template <class T, class U> void gemm_integer(const GemmArgs& g) {
+  const int64_t work = most<int64_t>(g.n * g.k, 1);
+  parallel_for(g.batch * g.m, most<int64_t>(1, 65536 / work), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t batch = t / g.m, i = t % g.m;
+      const T* a =
+          static_cast<const T*>(g.a) + (g.a_offsets ? g.a_offsets[batch] : batch * g.a_batch) + i * g.a_row;
+      const T* b = static_cast<const T*>(g.b) + (g.b_offsets ? g.b_offsets[batch] : batch * g.b_batch);
+      T* c = static_cast<T*>(g.c) + (g.c_offsets ? g.c_offsets[batch] : batch * g.c_batch) + i * g.c_row;
+      const U alpha = static_cast<U>(static_cast<int64_t>(g.alpha)),
+              beta = static_cast<U>(static_cast<int64_t>(g.beta));
+      for (int64_t j = 0; j < g.n; ++j) {
+        U s = 0;
+        for (int64_t k = 0; k < g.k; ++k)
+          s = static_cast<U>(s +
+                             static_cast<U>(a[k * g.a_col]) * static_cast<U>(b[k * g.b_row + j * g.b_col]));
+        U y = static_cast<U>(alpha * s);
+        if (beta != 0) y = static_cast<U>(y + beta * static_cast<U>(c[j * g.c_col]));
+        if (g.row_bias) y = static_cast<U>(y + static_cast<U>(static_cast<const T*>(g.row_bias)[i]));
+        if (g.col_bias) y = static_cast<U>(y + static_cast<U>(static_cast<const T*>(g.col_bias)[j]));
+        c[j * g.c_col] = static_cast<T>(y);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void gemm(const GemmArgs& g) {
+  if (g.batch <= 0 || g.m <= 0 || g.n <= 0) return;
+  switch (g.dtype) {
+    case DType::Float32: return gemm_floating<float>(g);
+    case DType::Float64: return gemm_floating<double>(g);
+    case DType::Int64: return gemm_integer<int64_t, uint64_t>(g);
+    case DType::Int32: return gemm_integer<int32_t, uint32_t>(g);
+    default: return gemm_integer<uint8_t, uint32_t>(g);
+  }
+}
+
+}  // namespace chainrule::CR_ISA

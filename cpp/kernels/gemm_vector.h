@@ -1,0 +1,192 @@
+// Products with one row or one column: no packing, the matrix is read once. The chains are those of the tile.
+#pragma once
+#include "core/parallel_for.h"
+#include "kernels/gemm_pack.h"
+
+namespace chainrule::CR_ISA {
+
+// c (m x n, columns contiguous) = alpha * a b + beta * c + bias.
+template <class T> struct Product {
+  int64_t m, n, k;
+  Mat<T> a, b;
+  T* c;
+  ptrdiff_t ldc;
+  T alpha, beta;
+  const T* row_bias;
+  const T* col_bias;
+};
+
+inline constexpr int kVectorColumns = 512;
+
+// c[j] from the sum s[j] of a K block, for the columns [0, n) of a single row.
+template <class T> void finish_row(T* c, const T* s, int n, T alpha, T beta, const T* row_bias,
+                                   const T* col_bias) {
+  using X = Reg<T>;
+  const TileOut<T> o{c, 0, alpha, beta, nullptr, nullptr, 0};
+  for (int j = 0; j < n; j += X::W) {
+    const int lanes = least(X::W, n - j);
+    typename X::V old = {};
+    if (beta != T(0)) old = X::load(c + j, lanes);
+    auto y = finish<T>(X::load(s + j), old, o);
+    if (row_bias) y = y + X::set1(*row_bias);
+    if (col_bias) y = y + X::load(col_bias + j, lanes);
+    X::store(c + j, y, lanes);
+  }
+}
+
+// s[j] += sum over U rows of x[u] * b[u][j], one after the other.
+template <class T, int U> CR_INLINE void add_rows(T* s, const T* b, ptrdiff_t ld, const T* x, int n) {
+  using X = Reg<T>;
+  typename X::V xs[U];
+#pragma GCC unroll 8
+  for (int u = 0; u < U; ++u) xs[u] = X::set1(x[u]);
+  int j = 0;
+  for (; j + X::W <= n; j += X::W) {
+    auto v = X::load(s + j);
+#pragma GCC unroll 8
+    for (int u = 0; u < U; ++u) v = X::fma(xs[u], X::load(b + u * ld + j), v);
+    X::store(s + j, v);
+  }
+  if (j < n) {
+    auto v = X::load(s + j);
+#pragma GCC unroll 8
+    for (int u = 0; u < U; ++u) v = X::fma(xs[u], X::load(b + u * ld + j, n - j), v);
+    X::store(s + j, v);
+  }
+}
+
+// s[0, n) for a matrix whose rows are contiguous.
+template <class T> void sum_rows(T* s, const T* b, ptrdiff_t ld, const T* x, int kn, int n) {
+  for (int j = 0; j < n; j += Reg<T>::W) Reg<T>::store(s + j, typename Reg<T>::V{});
+  int k = 0;
+  for (; k + 8 <= kn; k += 8) add_rows<T, 8>(s, b + k * ld, ld, x + k, n);
+  for (; k < kn; ++k) add_rows<T, 1>(s, b + k * ld, ld, x + k, n);
+}
+
+// The same for a matrix whose columns are contiguous: W columns at a time, turned in registers.
+template <class T, int G> CR_INLINE void sum_columns_group(T* s, const T* b, ptrdiff_t ld, const T* x, int kn,
+                                                           int cols) {
+  using X = Reg<T>;
+  constexpr int W = X::W;
+  typename X::V acc[G];
+  for (int g = 0; g < G; ++g) acc[g] = typename X::V{};
+  for (int k = 0; k < kn; k += W) {
+    const int lanes = least(W, kn - k);
+    for (int g = 0; g < G; ++g) {
+      typename X::V r[W];
+      if (lanes == W && cols == G * W) {
+#pragma GCC unroll 16
+        for (int i = 0; i < W; ++i) r[i] = X::load(b + (g * W + i) * ld + k);
+      } else {
+#pragma GCC unroll 16
+        for (int i = 0; i < W; ++i)
+          r[i] = g * W + i < cols ? X::load(b + (g * W + i) * ld + k, lanes) : typename X::V{};
+      }
+      X::transpose(r);
+      if (lanes == W) {
+#pragma GCC unroll 16
+        for (int i = 0; i < W; ++i) acc[g] = X::fma(X::set1(x[k + i]), r[i], acc[g]);
+      } else {
+#pragma GCC unroll 16
+        for (int i = 0; i < W; ++i)
+          if (i < lanes) acc[g] = X::fma(X::set1(x[k + i]), r[i], acc[g]);
+      }
+    }
+  }
+  for (int g = 0; g < G; ++g) X::store(s + g * W, acc[g]);
+}
+
+template <class T> void sum_columns(T* s, const T* b, ptrdiff_t ld, const T* x, int kn, int n) {
+  constexpr int W = Reg<T>::W;
+  int j = 0;
+  for (; j + 2 * W <= n; j += 2 * W) sum_columns_group<T, 2>(s + j, b + j * ld, ld, x, kn, 2 * W);
+  for (; j < n; j += W) sum_columns_group<T, 1>(s + j, b + j * ld, ld, x, kn, least(W, n - j));
+}
+
+// One row: p.m == 1 and one of the strides of b is 1.
+template <class T> void multiply_vector(const Product<T>& p) {
+  const int64_t grain = p.k * p.n < 65536 ? p.n : kVectorColumns;
+  parallel_for(p.n, grain, [&](int64_t begin, int64_t end) {
+    alignas(64) T s[kVectorColumns];
+    alignas(64) T turned[kBlockK];
+    for (int64_t j = begin; j < end; j += kVectorColumns) {
+      const int n = static_cast<int>(least<int64_t>(kVectorColumns, end - j));
+      for (int64_t k = 0; k < p.k; k += kBlockK) {
+        const int kn = static_cast<int>(least<int64_t>(kBlockK, p.k - k));
+        const T* x = p.a.at(0, k);
+        if (p.a.col != 1) {
+          for (int i = 0; i < kn; ++i) turned[i] = x[i * p.a.col];
+          x = turned;
+        }
+        if (p.b.col == 1)
+          sum_rows(s, p.b.at(k, j), p.b.row, x, kn, n);
+        else
+          sum_columns(s, p.b.at(k, j), p.b.col, x, kn, n);
+        const bool last = k + kBlockK >= p.k;
+        finish_row(p.c + j, s, n, p.alpha, k == 0 ? p.beta : T(1), last ? p.row_bias : nullptr,
+                   last && p.col_bias ? p.col_bias + j : nullptr);
+      }
+    }
+  });
+}
+
+// s[i] = the sum of block i of a dot product, for `blocks` <= W blocks of 256, a block a lane.
+template <class T> void dot_blocks(T* s, const T* a, const T* b, int blocks) {
+  using X = Reg<T>;
+  constexpr int W = X::W;
+  typename X::V acc = {};
+  for (int k = 0; k < kBlockK; k += W) {
+    typename X::V x[W], y[W];
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i) {
+      x[i] = i < blocks ? X::load(a + i * kBlockK + k) : typename X::V{};
+      y[i] = i < blocks ? X::load(b + i * kBlockK + k) : typename X::V{};
+    }
+    X::transpose(x);
+    X::transpose(y);
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i) acc = X::fma(x[i], y[i], acc);
+  }
+  X::store(s, acc, blocks);
+}
+
+template <class T> T dot_chain(const T* a, ptrdiff_t sa, const T* b, ptrdiff_t sb, int64_t kn) {
+  T s = 0;
+  for (int64_t k = 0; k < kn; ++k) s = fma_scalar(a[k * sa], b[k * sb], s);
+  return s;
+}
+
+// One element: p.m == p.n == 1. The blocks of k are independent chains.
+template <class T> void multiply_dot(const Product<T>& p) {
+  constexpr int W = Reg<T>::W, kGroup = 4 * W;  // blocks a step
+  const ptrdiff_t sa = p.a.col, sb = p.b.row;
+  const bool lanes = sa == 1 && sb == 1;
+  const int64_t step = int64_t{kGroup} * kBlockK, wave = 64 * step;
+  T beta = p.beta, c = beta == T(0) ? T(0) : *p.c;
+  for (int64_t w = 0; w < p.k; w += wave) {
+    T sums[64 * kGroup];
+    const int64_t kn = least(wave, p.k - w);
+    const T *a = p.a.at(0, w), *b = p.b.at(w, 0);
+    parallel_for(ceil_div(kn, step), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t k = begin * step; k < least(end * step, kn);) {
+        const int64_t left = kn - k, whole = least<int64_t>(W, left / kBlockK);
+        if (lanes && whole > 0) {
+          dot_blocks(sums + k / kBlockK, a + k, b + k, static_cast<int>(whole));
+          k += whole * kBlockK;
+        } else {
+          sums[k / kBlockK] = dot_chain(a + k * sa, sa, b + k * sb, sb, least<int64_t>(left, kBlockK));
+          k += kBlockK;
+        }
+      }
+    });
+    for (int64_t i = 0; i < ceil_div(kn, kBlockK); ++i) {
+      c = beta == T(0) ? p.alpha * sums[i] : fma_scalar(p.alpha, sums[i], beta * c);
+      beta = 1;
+    }
+  }
+  if (p.row_bias) c = c + *p.row_bias;
+  if (p.col_bias) c = c + *p.col_bias;
+  *p.c = c;
+}
+
+}  // namespace chainrule::CR_ISA

@@ -1,0 +1,68 @@
+// What the normalisation kernels share: statistics of a row, and the two affine loops.
+#pragma once
+#include "kernels/norm.h"
+#include "kernels/reduce_loops.h"
+#include "simd/math.h"
+
+namespace chainrule::CR_ISA {
+
+// f(i, count) for each vector of [0, n).
+template <class T, class F> CR_INLINE void each_vector(int64_t n, const F& f) {
+  constexpr int L = Vec<T>::lanes;
+  int64_t i = 0;
+  for (; i + L <= n; i += L) f(i, L);
+  if (i < n) f(i, static_cast<int>(n - i));
+}
+
+template <class T> struct RowDistance : SumOp<T> {
+  Vec<T> mean = T(0);
+  CR_INLINE Vec<T> step(const Vec<T>& acc, const Vec<T>& x, int = 0) const {
+    const Vec<T> d = x - mean;
+    return fma(d, d, acc);
+  }
+};
+// Plain scalar arithmetic would do, but the vector's square root and division are the ones whose bits are defined.
+template <class T> CR_INLINE T rstd_of(T sum_of_squares, T count, double eps) {
+  return rsqrt(Vec<T>(sum_of_squares) / Vec<T>(count) + Vec<T>(static_cast<T>(eps)))[0];
+}
+template <class T> struct Stats { T mean, rstd; };
+// Two passes over a contiguous row; the second finds it in cache.
+template <class T> inline Stats<T> row_stats(const T* x, int64_t n, double eps, bool subtract) {
+  RowDistance<T> op;
+  T mean = 0;
+  if (subtract) {
+    mean = reduce_add(reduce_row(SumOp<T>{}, x, n)) / static_cast<T>(n);
+    op.mean = mean;
+  }
+  return {mean, rstd_of(reduce_add(reduce_row(op, x, n)), static_cast<T>(n), eps)};
+}
+
+// y = (x - mean) * scale + shift over a contiguous run, with one scale and shift.
+template <class T> CR_INLINE void affine_run(const T* x, T* y, int64_t n, T mean, T scale, T shift) {
+  const Vec<T> m = mean, a = scale, b = shift;
+  each_vector<T>(n, [&](int64_t i, int count)
+                        CR_LAMBDA_INLINE { fma(Vec<T>::load(x + i, count) - m, a, b).store(y + i, count); });
+}
+// dx = g * a + xhat * b + c, with xhat = (x - mean) * rstd.
+template <class T>
+CR_INLINE void grad_run(const T* g, const T* x, T* dx, int64_t n, T mean, T rstd, T a, T b, T c) {
+  const Vec<T> m = mean, r = rstd, va = a, vb = b, vc = c;
+  each_vector<T>(n, [&](int64_t i, int count) CR_LAMBDA_INLINE {
+    const Vec<T> xhat = (Vec<T>::load(x + i, count) - m) * r;
+    fma(Vec<T>::load(g + i, count), va, fma(xhat, vb, vc)).store(dx + i, count);
+  });
+}
+// sum(g xhat) and sum(g) over a contiguous run.
+template <class T> CR_INLINE Sums<T> grad_sums(const T* g, const T* x, int64_t n, T mean, T rstd) {
+  const Vec<T> m = mean, r = rstd;
+  return reduce_terms<T>(n, [&](int64_t i, int count, Vec<T>& a, Vec<T>& b) CR_LAMBDA_INLINE {
+    b = Vec<T>::load(g + i, count);
+    a = b * ((Vec<T>::load(x + i, count) - m) * r);
+  });
+}
+
+template <class T> CR_INLINE T at_or(const T* p, int64_t i, T otherwise) {
+  return p != nullptr ? p[i] : otherwise;
+}
+
+}  // namespace chainrule::CR_ISA

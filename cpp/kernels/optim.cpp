@@ -1,0 +1,139 @@
+// The arithmetic follows PyTorch's single-tensor steps, operation by operation, in one pass over memory.
+#include "kernels/optim.h"
+
+#include "kernels/reduce_loops.h"
+#include "simd/math.h"
+
+namespace chainrule::CR_ISA {
+namespace {
+
+constexpr int64_t block_elements = 16384;
+
+// f(tensor, begin, end) over pieces of all tensors.
+template <class F> void each_piece(int64_t count, const int64_t* sizes, const F& f) {
+  int64_t pieces = 0, elements = 0;
+  for (int64_t t = 0; t < count; ++t) {
+    pieces += (sizes[t] + block_elements - 1) / block_elements;
+    elements += sizes[t];
+  }
+  // Many small tensors make one task of 16384 elements or so.
+  const int64_t grain = elements > 0 ? 1 + pieces * block_elements / (2 * elements + 1) : 1;
+  parallel_for(pieces, elements <= 2 * block_elements ? pieces : grain, [&](int64_t begin, int64_t end) {
+    int64_t piece = 0;
+    for (int64_t t = 0; t < count && piece < end; ++t) {
+      const int64_t here = (sizes[t] + block_elements - 1) / block_elements;
+      for (int64_t k = piece < begin ? begin - piece : 0; k < here && piece + k < end; ++k) {
+        const int64_t first = k * block_elements, left = sizes[t] - first;
+        f(t, first, first + (left < block_elements ? left : block_elements));
+      }
+      piece += here;
+    }
+  });
+}
+// f(i, lanes) for each vector of [begin, end).
+template <class T, class F> CR_INLINE void each_vector(int64_t begin, int64_t end, const F& f) {
+  constexpr int L = Vec<T>::lanes;
+  int64_t i = begin;
+  for (; i + L <= end; i += L) f(i, L);
+  if (i < end) f(i, static_cast<int>(end - i));
+}
+
+template <class T> void sgd_typed(const SgdArgs& a) {
+  const Vec<T> momentum = static_cast<T>(a.momentum), fresh = static_cast<T>(1 - a.dampening);
+  const Vec<T> decay = static_cast<T>(a.weight_decay), step = static_cast<T>(-a.lr);
+  each_piece(a.count, a.sizes, [&](int64_t t, int64_t begin, int64_t end) {
+    T* param = static_cast<T*>(a.params[t]);
+    const T* grad = static_cast<const T*>(a.grads[t]);
+    T* buffer = a.buffers != nullptr ? static_cast<T*>(a.buffers[t]) : nullptr;
+    const bool first = buffer != nullptr && a.first[t];
+    each_vector<T>(begin, end, [&](int64_t i, int n) CR_LAMBDA_INLINE {
+      const Vec<T> p = Vec<T>::load(param + i, n);
+      Vec<T> g = Vec<T>::load(grad + i, n);
+      if (a.maximize) g = -g;
+      if (a.weight_decay != 0) g = fma(p, decay, g);
+      if (buffer != nullptr) {
+        const Vec<T> b = first ? g : fma(g, fresh, Vec<T>::load(buffer + i, n) * momentum);
+        b.store(buffer + i, n);
+        g = a.nesterov ? fma(b, momentum, g) : b;
+      }
+      fma(g, step, p).store(param + i, n);
+    });
+  });
+}
+
+template <class T> void adam_typed(const AdamArgs& a) {
+  const Vec<T> beta2 = static_cast<T>(a.beta2), decay = static_cast<T>(a.weight_decay),
+               eps = static_cast<T>(a.eps);
+  const Vec<T> fresh1 = static_cast<T>(1 - a.beta1), fresh2 = static_cast<T>(1 - a.beta2);
+  const Vec<T> shrink = static_cast<T>(1 - a.lr * a.weight_decay);
+  each_piece(a.count, a.sizes, [&](int64_t t, int64_t begin, int64_t end) {
+    T* param = static_cast<T*>(a.params[t]);
+    const T* grad = static_cast<const T*>(a.grads[t]);
+    T *average = static_cast<T*>(a.averages[t]), *square = static_cast<T*>(a.squares[t]);
+    T* largest = a.largest != nullptr ? static_cast<T*>(a.largest[t]) : nullptr;
+    const Vec<double> steps = static_cast<double>(a.steps[t]);
+    const double correction1 = (1 - pow(Vec<double>(a.beta1), steps))[0];
+    const double correction2 = (1 - pow(Vec<double>(a.beta2), steps))[0];
+    const Vec<T> step = static_cast<T>(-(a.lr / correction1)),
+                 root = static_cast<T>(__builtin_sqrt(correction2));
+    each_vector<T>(begin, end, [&](int64_t i, int n) CR_LAMBDA_INLINE {
+      Vec<T> p = Vec<T>::load(param + i, n), g = Vec<T>::load(grad + i, n);
+      if (a.maximize) g = -g;
+      if (a.weight_decay != 0) {
+        if (a.decoupled)
+          p = p * shrink;
+        else
+          g = fma(p, decay, g);
+      }
+      const Vec<T> before = Vec<T>::load(average + i, n);
+      // Linear interpolation from the nearer end.
+      const Vec<T> m = a.beta1 > 0.5 ? fma(fresh1, g - before, before) : fma(fresh1 - 1, g - before, g);
+      Vec<T> v = fma(fresh2 * g, g, Vec<T>::load(square + i, n) * beta2);
+      m.store(average + i, n);
+      v.store(square + i, n);
+      if (largest != nullptr) {
+        v = max(Vec<T>::load(largest + i, n), v);
+        v.store(largest + i, n);
+      }
+      (p + step * m / (sqrt(v) / root + eps)).store(param + i, n);
+    });
+  });
+}
+
+template <class T> struct SquaresOp : SumOp<T> {
+  CR_INLINE Vec<T> step(const Vec<T>& acc, const Vec<T>& x, int = 0) const { return fma(x, x, acc); }
+};
+template <class T> void norm_typed(const MultiNormArgs& a) {
+  T* norms = static_cast<T*>(cr_alloc(static_cast<size_t>(a.count + 1) * sizeof(T)));
+  const auto root = [](const Vec<T>& v, int64_t, int64_t) CR_LAMBDA_INLINE { return sqrt(v); };
+  for (int64_t t = 0; t < a.count; ++t)
+    reduce_array(SquaresOp<T>{}, static_cast<const T*>(a.tensors[t]), norms + t, 1, a.sizes[t], 1, root);
+  reduce_array(SquaresOp<T>{}, norms, static_cast<T*>(a.norm), 1, a.count, 1, root);
+  cr_free(norms);
+}
+
+template <class T> void update_typed(const MultiUpdateArgs& a) {
+  const Vec<T> value = static_cast<T>(a.value);
+  each_piece(a.count, a.sizes, [&](int64_t t, int64_t begin, int64_t end) {
+    T* x = static_cast<T*>(a.tensors[t]);
+    each_vector<T>(begin, end, [&](int64_t i, int n) CR_LAMBDA_INLINE {
+      const Vec<T> v = Vec<T>::load(x + i, n);
+      (a.kind == MultiUpdateArgs::Scale ? v * value : max(min(v, value), -value)).store(x + i, n);
+    });
+  });
+}
+
+}  // namespace
+
+void sgd_step(const SgdArgs& a) { a.dtype == DType::Float32 ? sgd_typed<float>(a) : sgd_typed<double>(a); }
+void adam_step(const AdamArgs& a) {
+  a.dtype == DType::Float32 ? adam_typed<float>(a) : adam_typed<double>(a);
+}
+void multi_norm(const MultiNormArgs& a) {
+  a.dtype == DType::Float32 ? norm_typed<float>(a) : norm_typed<double>(a);
+}
+void multi_update(const MultiUpdateArgs& a) {
+  a.dtype == DType::Float32 ? update_typed<float>(a) : update_typed<double>(a);
+}
+
+}  // namespace chainrule::CR_ISA

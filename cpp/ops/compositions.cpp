@@ -1,0 +1,95 @@
+// Functions made of the table's: no kernel and no derivative of their own.
+#include <array>
+#include <limits>
+
+#include "autograd/meta.h"
+#include "autograd/mode.h"
+#include "ops/elementwise.h"
+#include "ops/views.h"
+
+namespace chainrule {
+
+Tensor pow(const Tensor& x, double n) {
+  if (n == 2) return square(x);
+  if (n == 1) return clone(x);
+  if (n == 0.5 && x.is_floating()) return sqrt(x);
+  return apply(Unary::pow_number, x, std::array{n, 0.0}.data());
+}
+Tensor clamp(const Tensor& x, double low, double high) {
+  return apply(Unary::clamp, x, std::array{low, high}.data());
+}
+Tensor leaky_relu(const Tensor& x, double slope) {
+  return apply(Unary::leaky_relu, x, std::array{slope, 0.0}.data());
+}
+
+Tensor pow_scalar(const Tensor& x, const Scalar& n) {
+  if (x.is_floating()) return pow(x, n.d);
+  return apply(Binary::pow, x, number(n));
+}
+
+Tensor bitwise_not(const Tensor& x) {
+  CR_CHECK(!x.is_floating(), "bitwise_not: not implemented for ", name_of(x.dtype()));
+  if (x.dtype() == DType::Bool) return logical_not(x);
+  return apply(Binary::bitwise_xor, x, scalar_tensor(int64_t{-1}, x.dtype()));
+}
+
+Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high) {
+  CR_CHECK(low.defined() || high.defined(), "clamp: At least one of 'min' or 'max' must not be None");
+  auto is_number = [](const Tensor& t) { return !t.defined() || t.impl()->wrapped_number; };
+  if (x.is_floating() && is_number(low) && is_number(high)) {
+    const double infinity = std::numeric_limits<double>::infinity();
+    return clamp(x, low.defined() ? item(low).d : -infinity, high.defined() ? item(high).d : infinity);
+  }
+  for (const Tensor& bound : {low, high})
+    if (bound.defined()) broadcast_shapes("clamp", x.sizes(), bound.sizes());
+  const Tensor y = low.defined() ? maximum(x, low) : x;
+  return high.defined() ? minimum(y, high) : y;
+}
+
+// From the nearer end, so that weight 1 gives `end` exactly.
+Tensor lerp(const Tensor& start, const Tensor& end, const Tensor& weight) {
+  CR_CHECK(start.dtype() == end.dtype(), "lerp: expected dtype ", name_of(start.dtype()),
+           " for `end` but got dtype ", name_of(end.dtype()));
+  broadcast_shapes("lerp", broadcast_shapes("lerp", start.sizes(), end.sizes()), weight.sizes());
+  const Tensor w = weight.impl()->wrapped_number ? scalar_tensor(item(weight), start.dtype()) : weight;
+  const Tensor apart = end - start;
+  return where(abs(detach(w)) < 0.5, start + w * apart, end - apart * (1 - w));
+}
+
+Tensor isclose(const Tensor& a, const Tensor& b, double rtol, double atol, bool equal_nan) {
+  CR_CHECK(a.dtype() == b.dtype(), "isclose: ", name_of(a.dtype()), " did not match ", name_of(b.dtype()));
+  CR_CHECK(rtol >= 0 && atol >= 0, "isclose: rtol and atol must not be negative, got ", rtol, " and ", atol);
+  NoGrad no_grad;
+  Tensor close = a == b;
+  if (!a.is_floating()) {
+    const Tensor x = to_dtype(a, DType::Float64), y = to_dtype(b, DType::Float64);
+    return close || (abs(x - y) <= atol + rtol * abs(y));
+  }
+  if (equal_nan) close = close || (isnan(a) && isnan(b));
+  return close || (isfinite(b) && (abs(a - b) <= atol + rtol * abs(b)));
+}
+
+bool all_true(const Tensor& x) {
+  const Tensor c = contiguous(x);
+  for (int64_t i = 0; i < c.numel(); ++i)
+    if (!c.data<bool>()[i]) return false;
+  return true;
+}
+
+bool equal(const Tensor& a, const Tensor& b) {
+  NoGrad no_grad;
+  return a.sizes() == b.sizes() && all_true(eq(a, b));
+}
+
+bool has_nan(const Tensor& x) {
+  if (!x.is_floating()) return false;
+  const Tensor c = contiguous(detach(x));
+  return visit_floating(c.dtype(), [&](auto v) {
+    const auto* p = c.data<decltype(v)>();
+    for (int64_t i = 0; i < c.numel(); ++i)
+      if (p[i] != p[i]) return true;
+    return false;
+  });
+}
+
+}  // namespace chainrule

@@ -1,0 +1,394 @@
+#include "ops/elementwise.h"
+
+#include "autograd/record.h"
+#include "core/loop.h"
+#include "core/shape_checks.h"
+#include "kernels/elementwise.h"
+#include "ops/fill.h"
+#include "ops/probe.h"
+#include "ops/reduce.h"
+#include "ops/views.h"
+
+namespace chainrule {
+
+using namespace neutral;
+
+namespace {
+
+ElementwiseLoops loops;
+
+enum class Kind { number, floating, rounding };
+
+struct LoopAttrs {
+  DType compute;
+  double params[2];
+};
+
+// An elementwise primitive knows its row; the loop is chosen by the dtype computed in.
+struct LoopPrimitive : Primitive {
+  const Loop* table;  // by dtype, or by floating dtype for derivatives
+  bool by_floating;
+};
+
+void run_elementwise(const Launch& l) {
+  const auto& p = static_cast<const LoopPrimitive&>(l.primitive);
+  const auto& attrs = l.attrs<LoopAttrs>();
+  LoopSpec spec;
+  spec.outs[0] = &l.out(0);
+  spec.in_count = l.in_count;
+  for (int i = 0; i < l.in_count; ++i) {
+    spec.ins[i] = &l.in(i);
+    spec.in_types[i] = attrs.compute;
+  }
+  const bool comparison = l.out(0).dtype() == DType::Bool;
+  spec.out_types[0] =
+      comparison ? (attrs.compute == DType::UInt8 ? DType::UInt8 : DType::Bool) : attrs.compute;
+  spec.params = attrs.params;
+  run_loop(p.table[static_cast<int>(attrs.compute) - (p.by_floating ? static_cast<int>(DType::Float32) : 0)],
+           spec);
+}
+
+Loop* loops_of(Unary f) { return loops.unary[static_cast<int>(f)].value; }
+Loop* loops_of(Binary f) { return loops.binary[static_cast<int>(f)].value; }
+
+LoopAttrs attrs_of(DType compute, const double* p) {
+  return p == nullptr ? LoopAttrs{compute, {}} : LoopAttrs{compute, {p[0], p[1]}};
+}
+
+// ---- one argument ----
+
+constexpr double kNoParams[2] = {};
+
+template <class F> constexpr Probe uses_of_unary() {
+  return F::dx(Probe(), Probe(true, false, false), Probe(false, false, true), kNoParams);
+}
+
+template <class F, Unary row, Kind kind> struct UnaryOp {
+  static const char* name() { return unary_rows[static_cast<int>(row)].name; }
+
+  static DType compute_dtype(const Tensor& x) {
+    if (kind == Kind::floating && !x.is_floating()) return default_dtype();
+    CR_CHECK(loops_of(row)[static_cast<int>(x.dtype())] != nullptr, name(), ": not implemented for ",
+             name_of(x.dtype()));
+    return x.dtype();
+  }
+
+  static bool is_itself(const Tensor& x) {
+    return kind == Kind::rounding ? !x.is_floating() : row == Unary::sign && x.dtype() == DType::Bool;
+  }
+
+  static void run(const Tensor& out, const Tensor& x, DType compute, const double* p) {
+    static const LoopPrimitive primitive{{name(), run_elementwise, sizeof(LoopAttrs)}, loops_of(row), false};
+    launch(primitive, {&out}, {&x}, attrs_of(compute, p));
+  }
+
+  // g, s -> dx, where s is x or y.
+  static Tensor gradient(const Tensor& g, const Tensor& s, const double* p) {
+    constexpr Probe uses = uses_of_unary<F>();
+    if (!(uses.first || uses.result) || (grad_enabled && (g.requires_grad() || s.requires_grad())))
+      return F::dx(g, s, s, p == nullptr ? kNoParams : p);
+    static const LoopPrimitive primitive{
+        {name(), run_elementwise, sizeof(LoopAttrs)}, loops.unary[static_cast<int>(row)].dx, true};
+    Tensor dx = empty_in_layout(s, s.sizes(), s.dtype());
+    launch(primitive, {&dx}, {&g, &s}, attrs_of(s.dtype(), p));
+    return dx;
+  }
+
+  static auto closure(const Tensor& x, const Tensor& y, const double* p) {
+    constexpr Probe uses = uses_of_unary<F>();
+    static_assert(!(uses.first && uses.result), "a derivative is written in x or in y, not in both");
+    SavedTensor s = uses.first ? saved(x) : uses.result ? saved_result(y) : SavedTensor();
+    const LoopAttrs keep = attrs_of(DType::Bool, p);
+    return [s = std::move(s), keep](const Tensor& g) { return gradient(g, *s, keep.params); };
+  }
+
+  static Tensor apply(const Tensor& x, const double* p) {
+    if (is_itself(x)) return clone(x);
+    const DType compute = compute_dtype(x);
+    Tensor y = empty_in_layout(x, x.sizes(), compute);
+    run(y, x, compute, p);
+    if (!recording(x)) return y;
+    return record(name(), y, {&x}, closure(x, y, p));
+  }
+
+  static const Tensor& apply_in_place(const Tensor& x, const double* p) {
+    if (is_itself(x)) {
+      before_write(name(), x);
+      x.count_write();
+      return x;
+    }
+    const DType compute = compute_dtype(x);
+    CR_CHECK(compute == x.dtype(), name(), "_: result type ", name_of(compute),
+             " can't be cast to the desired output type ", name_of(x.dtype()));
+    before_write(name(), x);
+    if (recording(x) && uses_of_unary<F>().first) return copy_(x, apply(clone(x), p));
+    run(x, x, compute, p);
+    if (!recording(x)) {
+      x.count_write();
+      return x;
+    }
+    x.count_write();  // before saving: the saved result is the tensor after this write
+    const Tensor* in = &x;
+    record_write_node(x, detail::make_node(name(), &in, 1, closure(x, x, p)));
+    return x;
+  }
+};
+
+template <class F, Unary row> struct PredicateOp {
+  static Tensor apply(const Tensor& x, const double*) {
+    static const LoopPrimitive primitive{
+        {unary_rows[static_cast<int>(row)].name, run_elementwise, sizeof(LoopAttrs)}, loops_of(row), false};
+    Tensor y = empty(x.sizes(), DType::Bool);
+    launch(primitive, {&y}, {&x}, LoopAttrs{x.dtype() == DType::Bool ? DType::Bool : x.dtype(), {}});
+    return y;
+  }
+  static const Tensor& apply_in_place(const Tensor& x, const double*) {
+    before_write(unary_rows[static_cast<int>(row)].name, x);
+    return copy_(x, apply(x, nullptr));
+  }
+};
+
+// ---- two arguments ----
+
+bool any_zero(const Tensor& t) {
+  const Tensor c = contiguous(t);
+  return visit_dtype(c.dtype(), [&](auto v) {
+    const auto* p = c.data<decltype(v)>();
+    for (int64_t i = 0; i < c.numel(); ++i)
+      if (p[i] == decltype(v){}) return true;
+    return false;
+  });
+}
+bool any_negative(const Tensor& t) {
+  const Tensor c = contiguous(t);
+  return visit_dtype(c.dtype(), [&](auto v) {
+    const auto* p = c.data<decltype(v)>();
+    for (int64_t i = 0; i < c.numel(); ++i)
+      if (p[i] < decltype(v){}) return true;
+    return false;
+  });
+}
+
+// What integers cannot do is refused before anything is computed.
+void check_integers(Binary row, const char* name, DType compute, const Tensor& b) {
+  if (is_floating(compute)) return;
+  if (row == Binary::fmod || row == Binary::remainder || row == Binary::floor_divide)
+    CR_CHECK(!any_zero(b), name, ": ZeroDivisionError: an integer divisor is zero");
+  if (row == Binary::pow)
+    CR_CHECK(!any_negative(b), name, ": Integers to negative integer powers are not allowed.");
+}
+
+template <class F, Binary row> void run_binary(const Tensor& out, const Tensor& a, const Tensor& b,
+                                               DType compute) {
+  static const LoopPrimitive primitive{
+      {binary_rows[static_cast<int>(row)].name, run_elementwise, sizeof(LoopAttrs)}, loops_of(row), false};
+  launch(primitive, {&out}, {&a, &b}, LoopAttrs{compute, {}});
+}
+
+template <class F, Binary row, Kind kind> struct BinaryOp {
+  static const char* name() { return binary_rows[static_cast<int>(row)].name; }
+
+  static constexpr Probe uses_a() { return F::da(Probe(), A, B, Y); }
+  static constexpr Probe uses_b() { return F::db(Probe(), A, B, Y); }
+  static constexpr Probe A{true, false, false}, B{false, true, false}, Y{false, false, true};
+
+  static DType result_dtype(const Tensor& a, const Tensor& b) {
+    DType t = result_type(a, b);
+    if (kind == Kind::floating && !is_floating(t)) t = default_dtype();
+    if (row == Binary::sub)
+      CR_CHECK(
+          a.dtype() != DType::Bool && b.dtype() != DType::Bool,
+          "sub: Subtraction, the `-` operator, with a bool tensor is not supported. To invert a mask use the "
+          "`~` or `logical_not()` operator, for the difference of two the `^` or `logical_xor()` operator.");
+    if (t == DType::Bool) {
+      CR_CHECK(row == Binary::add || row == Binary::mul || row == Binary::maximum || row == Binary::minimum,
+               name(), ": not implemented for bool");
+    }
+    return t;
+  }
+  static void run(const Tensor& out, const Tensor& a, const Tensor& b, DType result) {
+    check_integers(row, name(), result, b);
+    run_binary<F, row>(out, a, b, result == DType::Bool ? DType::UInt8 : result);
+  }
+
+  template <bool first>
+  static Tensor gradient(const Tensor& g, const Tensor& a, const Tensor& b, const Tensor& y,
+                         const Dims& sizes, DType dtype) {
+    constexpr Probe uses = first ? uses_a() : uses_b();
+    auto needs_graph = [](const Tensor& t) { return t.defined() && t.requires_grad(); };
+    Tensor d;
+    if (!(uses.first || uses.second || uses.result) ||
+        (grad_enabled && (needs_graph(g) || needs_graph(a) || needs_graph(b) || needs_graph(y)))) {
+      if constexpr (first)
+        d = F::da(g, a, b, y);
+      else
+        d = F::db(g, a, b, y);
+    } else {
+      static const LoopPrimitive primitive{
+          {name(), run_elementwise, sizeof(LoopAttrs)},
+          first ? loops.binary[static_cast<int>(row)].da : loops.binary[static_cast<int>(row)].db,
+          true};
+      d = empty_in_layout(g, g.sizes(), g.dtype());
+      launch(primitive, {&d}, {&g, uses.first ? &a : &g, uses.second ? &b : &g, uses.result ? &y : &g},
+             LoopAttrs{g.dtype(), {}});
+    }
+    return to_dtype(sum_to(d, sizes), dtype);
+  }
+
+  static auto closure(const Tensor& a, const Tensor& b, const Tensor& y) {
+    const bool da = a.requires_grad(), db = b.requires_grad();
+    constexpr Probe ua = uses_a(), ub = uses_b();
+    struct Kept {
+      SavedTensor a, b, y;
+      Dims a_sizes, b_sizes;
+      DType a_dtype, b_dtype;
+    };
+    Kept k;
+    if ((da && ua.first) || (db && ub.first)) k.a = saved(a);
+    if ((da && ua.second) || (db && ub.second)) k.b = saved(b);
+    if ((da && ua.result) || (db && ub.result)) k.y = saved_result(y);
+    k.a_sizes = a.sizes(), k.b_sizes = b.sizes(), k.a_dtype = a.dtype(), k.b_dtype = b.dtype();
+    return [k = std::move(k)](const Tensor& g, Needs need) {
+      const Tensor a = *k.a, b = *k.b, y = *k.y;
+      return std::array{need[0] ? gradient<true>(g, a, b, y, k.a_sizes, k.a_dtype) : Tensor(),
+                        need[1] ? gradient<false>(g, a, b, y, k.b_sizes, k.b_dtype) : Tensor()};
+    };
+  }
+
+  static Tensor apply(const Tensor& a, const Tensor& b) {
+    const DType result = result_dtype(a, b);
+    Tensor y = a.sizes() == b.sizes() || b.dim() == 0
+                   ? empty_in_layout(a, a.sizes(), result)
+                   : empty_in_layout(b, broadcast_shapes(name(), a.sizes(), b.sizes()), result);
+    run(y, a, b, result);
+    if (!recording(a, b)) {
+      y.impl()->wrapped_number = a.impl()->wrapped_number && b.impl()->wrapped_number;
+      return y;
+    }
+    return record(name(), y, {&a, &b}, closure(a, b, y));
+  }
+
+  static const Tensor& apply_in_place(const Tensor& a, const Tensor& b) {
+    const DType result = result_dtype(a, b);
+    CR_CHECK(can_cast(result, a.dtype()), name(), "_: result type ", name_of(result),
+             " can't be cast to the desired output type ", name_of(a.dtype()));
+    const Dims shape = broadcast_shapes(name(), a.sizes(), b.sizes());
+    CR_CHECK(shape == a.sizes(), name(), "_: output with shape ", a.sizes(),
+             " doesn't match the broadcast shape ", shape);
+    before_write(name(), a, recording(b));
+    check_no_partial_overlap(name(), a, b);
+    const bool recorded = recording(a, b);
+    constexpr Probe ua = uses_a(), ub = uses_b();
+    if (recorded && ((ua.first && a.requires_grad()) || (ub.first && b.requires_grad()) ||
+                     result != a.dtype() || a.same(b)))
+      return copy_(a, apply(clone(a), a.same(b) ? clone(b) : b));
+    run(a, a, b, result);
+    a.count_write();
+    if (!recorded) return a;
+    const Tensor* ins[] = {&a, &b};
+    record_write_node(a, detail::make_node(name(), ins, 2, closure(a, b, a)));
+    return a;
+  }
+};
+
+template <class F, Binary row, bool bitwise> struct CompareOp {
+  static const char* name() { return binary_rows[static_cast<int>(row)].name; }
+  static Tensor apply(const Tensor& a, const Tensor& b) {
+    const DType compute = result_type(a, b);
+    CR_CHECK(!bitwise || !is_floating(compute), name(), ": not implemented for ", name_of(compute));
+    Tensor y = empty(broadcast_shapes(name(), a.sizes(), b.sizes()), bitwise ? compute : DType::Bool);
+    run_binary<F, row>(y, a, b, compute);
+    return y;
+  }
+  static const Tensor& apply_in_place(const Tensor& a, const Tensor& b) {
+    const Dims shape = broadcast_shapes(name(), a.sizes(), b.sizes());
+    CR_CHECK(shape == a.sizes(), name(), "_: output with shape ", a.sizes(),
+             " doesn't match the broadcast shape ", shape);
+    before_write(name(), a);
+    return copy_(a, apply(a, b));
+  }
+};
+
+}  // namespace
+
+// clang-format off
+#define UNARY(name, kind, ...) {#name, 0, UnaryOp<fn::name##_fn, Unary::name, Kind::kind>::apply, UnaryOp<fn::name##_fn, Unary::name, Kind::kind>::apply_in_place},
+#define UNARY_P(name, kind, ...) {#name, 1, UnaryOp<fn::name##_fn, Unary::name, Kind::kind>::apply, UnaryOp<fn::name##_fn, Unary::name, Kind::kind>::apply_in_place},
+#define PREDICATE(name, ...) {#name, 0, PredicateOp<fn::name##_fn, Unary::name>::apply, PredicateOp<fn::name##_fn, Unary::name>::apply_in_place},
+#define BINARY(...)
+#define COMPARE(...)
+#define BITWISE(...)
+const UnaryRow unary_rows[] = {
+#include "ops/elementwise_table.inc"
+};
+#undef UNARY
+#undef UNARY_P
+#undef PREDICATE
+#undef BINARY
+#undef COMPARE
+#undef BITWISE
+#define UNARY(...)
+#define UNARY_P(...)
+#define PREDICATE(...)
+#define BINARY(name, kind, ...) {#name, BinaryOp<fn::name##_fn, Binary::name, Kind::kind>::apply, BinaryOp<fn::name##_fn, Binary::name, Kind::kind>::apply_in_place},
+#define COMPARE(name, ...) {#name, CompareOp<fn::name##_fn, Binary::name, false>::apply, CompareOp<fn::name##_fn, Binary::name, false>::apply_in_place},
+#define BITWISE(name, ...) {#name, CompareOp<fn::name##_fn, Binary::name, true>::apply, CompareOp<fn::name##_fn, Binary::name, true>::apply_in_place},
+const BinaryRow binary_rows[] = {
+#include "ops/elementwise_table.inc"
+};
+// clang-format on
+
+void init_elementwise() { kernels::fill_elementwise_loops({&loops}); }
+
+namespace {
+
+void run_where(const Launch& l) {
+  LoopSpec spec;
+  spec.outs[0] = &l.out(0);
+  spec.in_count = 3;
+  const DType t = l.out(0).dtype();
+  for (int i = 0; i < 3; ++i) {
+    spec.ins[i] = &l.in(i);
+    spec.in_types[i] = i == 0 ? DType::Bool : t;
+  }
+  spec.out_types[0] = t;
+  run_loop(loops.where[size_of(t)], spec);
+}
+const Primitive kWhere{"where", run_where, 0};
+
+}  // namespace
+
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  CR_CHECK(condition.dtype() == DType::Bool,
+           "where: expected condition to be a boolean tensor, but got one of dtype ",
+           name_of(condition.dtype()));
+  const Dims shape =
+      broadcast_shapes("where", condition.sizes(), broadcast_shapes("where", a.sizes(), b.sizes()));
+  Tensor y = empty(shape, result_type(a, b));
+  launch(kWhere, {&y}, {&condition, &a, &b});
+  if (!recording(a, b)) return y;
+  return record("where", y, {&condition, &a, &b},
+                [c = saved(condition), as = a.sizes(), bs = b.sizes(), ad = a.dtype(), bd = b.dtype()](
+                    const Tensor& g, Needs need) {
+                  return std::array{Tensor(), need[1] ? to_dtype(sum_to(where(*c, g, 0), as), ad) : Tensor(),
+                                    need[2] ? to_dtype(sum_to(where(*c, 0, g), bs), bd) : Tensor()};
+                });
+}
+
+void add_into(const Tensor& a, const Tensor& b) {
+  NoGrad no_grad;
+  run_binary<fn::add_fn, Binary::add>(a, a, b, a.dtype());
+  a.count_write();
+}
+
+Tensor sum_to(const Tensor& g, const Dims& sizes) {
+  if (g.sizes() == sizes) return g;
+  Dims dims;
+  const int extra = g.dim() - sizes.size();
+  for (int d = 0; d < g.dim(); ++d)
+    if (d < extra || (sizes[d - extra] == 1 && g.size(d) != 1)) dims.push_back(d);
+  Tensor s = dims.empty() ? g : sum(g, dims, true);
+  return s.sizes() == sizes ? s : reshape(s, sizes);
+}
+
+}  // namespace chainrule

@@ -1,0 +1,98 @@
+// The differentiable elementwise functions, all made of the table, and the operators on tensors.
+#pragma once
+#include "core/scalar.h"
+#include "ops/elementwise_fn.h"
+
+namespace chainrule {
+
+void init_elementwise();  // fills the loops for the chosen instruction set
+
+// One row of the table, as the bindings and other ops use it.
+struct UnaryRow {
+  const char* name;
+  int params;
+  Tensor (*apply)(const Tensor& x, const double* params);
+  const Tensor& (*apply_in_place)(const Tensor& x, const double* params);
+};
+struct BinaryRow {
+  const char* name;
+  Tensor (*apply)(const Tensor& a, const Tensor& b);
+  const Tensor& (*apply_in_place)(const Tensor& a, const Tensor& b);
+};
+extern const UnaryRow unary_rows[static_cast<int>(Unary::count)];
+extern const BinaryRow binary_rows[static_cast<int>(Binary::count)];
+
+inline Tensor apply(Unary f, const Tensor& x, const double* p = nullptr) {
+  return unary_rows[static_cast<int>(f)].apply(x, p);
+}
+inline Tensor apply(Binary f, const Tensor& a, const Tensor& b) {
+  return binary_rows[static_cast<int>(f)].apply(a, b);
+}
+inline Tensor apply(Binary f, const Tensor& a, const Scalar& b) { return apply(f, a, number(b)); }
+inline Tensor apply(Binary f, const Scalar& a, const Tensor& b) { return apply(f, number(a), b); }
+
+// exp(x), log(x), ... : every line without parameters under its name.
+#define UNARY(name, ...) \
+  inline Tensor name(const Tensor& x) { return apply(Unary::name, x); }
+#define UNARY_P(...)
+#define PREDICATE(name, ...) UNARY(name)
+#define BINARY(name, ...)                                                                    \
+  inline Tensor name(const Tensor& a, const Tensor& b) { return apply(Binary::name, a, b); } \
+  inline Tensor name(const Tensor& a, const Scalar& b) { return apply(Binary::name, a, b); }
+#define COMPARE(name, ...) BINARY(name)
+#define BITWISE(name, ...) BINARY(name)
+#include "ops/elementwise_table.inc"
+#undef UNARY
+#undef UNARY_P
+#undef PREDICATE
+#undef BINARY
+#undef COMPARE
+#undef BITWISE
+
+Tensor pow(const Tensor& x, double n);
+Tensor pow_scalar(const Tensor& x, const Scalar& n);  // with PyTorch's rules for integers
+Tensor bitwise_not(const Tensor& x);
+// Bounds may be undefined; numbers or tensors.
+Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high);
+Tensor lerp(const Tensor& start, const Tensor& end, const Tensor& weight);
+Tensor isclose(const Tensor& a, const Tensor& b, double rtol, double atol, bool equal_nan);
+bool equal(const Tensor& a, const Tensor& b);
+bool all_true(const Tensor& x);
+Tensor clamp(const Tensor& x, double low, double high);  // floating; either may be infinite
+Tensor leaky_relu(const Tensor& x, double slope);
+
+#define CR_TENSOR_OPERATOR(op, f)                                                                \
+  inline Tensor operator op(const Tensor& a, const Tensor& b) { return apply(Binary::f, a, b); } \
+  inline Tensor operator op(const Tensor& a, const Scalar& b) { return apply(Binary::f, a, b); } \
+  inline Tensor operator op(const Scalar& a, const Tensor& b) { return apply(Binary::f, a, b); }
+CR_TENSOR_OPERATOR(+, add)
+CR_TENSOR_OPERATOR(-, sub)
+CR_TENSOR_OPERATOR(*, mul)
+CR_TENSOR_OPERATOR(/, div)
+CR_TENSOR_OPERATOR(<, lt)
+CR_TENSOR_OPERATOR(<=, le)
+CR_TENSOR_OPERATOR(>, gt)
+CR_TENSOR_OPERATOR(>=, ge)
+CR_TENSOR_OPERATOR(==, eq)
+CR_TENSOR_OPERATOR(!=, ne)
+CR_TENSOR_OPERATOR(&&, logical_and)
+CR_TENSOR_OPERATOR(||, logical_or)
+#undef CR_TENSOR_OPERATOR
+inline Tensor operator-(const Tensor& x) { return neg(x); }
+
+// condition ? a : b, broadcast; condition is bool.
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+inline Tensor where(const Tensor& c, const Tensor& a, const Scalar& b) { return where(c, a, number(b)); }
+inline Tensor where(const Tensor& c, const Scalar& a, const Tensor& b) { return where(c, number(a), b); }
+
+// a += b outside of any graph, for gradients and optimizers: same shape up to broadcasting of b.
+void add_into(const Tensor& a, const Tensor& b);
+// The gradient of a broadcast: summed back to `sizes` and converted to `dtype`.
+Tensor sum_to(const Tensor& g, const Dims& sizes);
+Tensor to_dtype(const Tensor& x, DType dtype);  // recorded; x itself when it has the dtype
+bool has_nan(const Tensor& x);
+
+// dst[...] = src[...], recorded as a write into dst.
+const Tensor& copy_(const Tensor& dst, const Tensor& src);
+
+}  // namespace chainrule

@@ -1,0 +1,58 @@
+#include "ops/fill.h"
+
+#include <cstring>
+
+#include "autograd/record.h"
+#include "core/loop.h"
+#include "core/parallel_for.h"
+
+namespace chainrule {
+namespace {
+
+struct FillAttrs { Scalar value; };
+
+void run_fill(const Launch& l) {
+  const Tensor& t = l.out(0);
+  const Scalar value = l.attrs<FillAttrs>().value;
+  if (!t.is_contiguous()) {
+    copy_elements(t, scalar_tensor(value, t.dtype()));
+    return;
+  }
+  visit_dtype(t.dtype(), [&](auto v) {
+    using T = decltype(v);
+    const T x = value.as<T>();
+    T* p = t.data<T>();
+    neutral::parallel_for(t.numel(), int64_t{1} << 17, [&](int64_t begin, int64_t end) {
+      if (x == T{0} && !value.d) {
+        std::memset(p + begin, 0, static_cast<size_t>(end - begin) * sizeof(T));
+      } else {
+        for (int64_t i = begin; i < end; ++i) p[i] = x;
+      }
+    });
+  });
+}
+
+const Primitive kFill{"fill", run_fill, sizeof(FillAttrs)};
+
+}  // namespace
+
+void fill_raw(const Tensor& t, const Scalar& s) { launch(kFill, {&t}, {}, FillAttrs{s}); }
+
+Tensor full(const Dims& sizes, const Scalar& value, DType dtype) {
+  Tensor t = empty(sizes, dtype);
+  fill_raw(t, value);
+  return t;
+}
+
+const Tensor& fill_(const Tensor& x, const Scalar& value) {
+  before_write("fill_", x);
+  const bool recorded = recording(x);
+  fill_raw(x, value);
+  if (!recorded) {
+    x.count_write();
+    return x;
+  }
+  return record_write("fill", x, {&x}, [](const Tensor& g) { return zeros_like(g); });
+}
+
+}  // namespace chainrule

@@ -1,0 +1,121 @@
+// Losses element by element: a value and its derivatives in input and target, then none, mean or sum.
+#include "ops/loss.h"
+
+#include "autograd/record.h"
+#include "ops/elementwise.h"
+#include "ops/reduce.h"
+#include "ops/views.h"
+
+namespace chainrule {
+namespace {
+
+using neutral::fn::kInfinity;
+
+// value(a, b), da(a, b) and db(a, b) are written in differentiable ops.
+template <class Value, class Da, class Db>
+Tensor pointwise(const char* op, const Tensor& a, const Tensor& b, const Tensor& weight,
+                 LossReduction reduction, Value value, Da da, Db db) {
+  CR_CHECK(a.is_floating() || b.is_floating(), op, ": input dtype must be floating point, got ",
+           name_of(a.dtype()));
+  broadcast_shapes(op, a.sizes(), b.sizes());
+  Tensor y;
+  int64_t n;
+  {
+    NoGrad no_grad;
+    y = value(a, b);
+    if (weight.defined()) y = y * weight;
+    n = y.numel();
+    if (reduction == LossReduction::Mean) y = mean(y);
+    if (reduction == LossReduction::Sum) y = sum(y);
+  }
+  if (!recording(a, b)) return y;
+  return record(op, y, {&a, &b},
+                [a = saved(a), b = saved(b), w = weight.defined() ? saved(weight) : SavedTensor(), reduction,
+                 n, da, db](const Tensor& grad, Needs need) -> std::array<Tensor, 2> {
+                  const Tensor x = *a, t = *b;
+                  Tensor g = reduction == LossReduction::Mean ? grad / static_cast<double>(n) : grad;
+                  if (w.defined()) g = g * *w;
+                  const auto back = [&](const Tensor& d, const Tensor& like) {
+                    return to_dtype(sum_to(g * d, like.sizes()), like.dtype());
+                  };
+                  return {need[0] ? back(da(x, t), x) : Tensor(), need[1] ? back(db(x, t), t) : Tensor()};
+                });
+}
+
+void check_same_shape(const char* op, const Tensor& input, const Tensor& target) {
+  CR_CHECK_VALUE(input.sizes() == target.sizes(), op, ": target size ", target.sizes(),
+                 " must be the same as input size ", input.sizes());
+}
+
+// log(1 + e^-x), without overflow.
+Tensor softplus_of_negative(const Tensor& x) { return clamp(-x, 0, kInfinity) + log1p(exp(-abs(x))); }
+
+}  // namespace
+
+Tensor mse_loss(const Tensor& input, const Tensor& target, const Tensor& weight, LossReduction reduction) {
+  return pointwise(
+      "mse_loss", input, target, weight, reduction,
+      [](const Tensor& a, const Tensor& b) { return square(a - b); },
+      [](const Tensor& a, const Tensor& b) { return 2 * (a - b); },
+      [](const Tensor& a, const Tensor& b) { return 2 * (b - a); });
+}
+
+Tensor l1_loss(const Tensor& input, const Tensor& target, const Tensor& weight, LossReduction reduction) {
+  return pointwise(
+      "l1_loss", input, target, weight, reduction,
+      [](const Tensor& a, const Tensor& b) { return abs(a - b); },
+      [](const Tensor& a, const Tensor& b) { return sign(a - b); },
+      [](const Tensor& a, const Tensor& b) { return sign(b - a); });
+}
+
+// d^2 / (2 beta) for |d| < beta, |d| - beta / 2 beyond, with d = input - target
+Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, LossReduction reduction, double beta) {
+  CR_CHECK(beta >= 0, "smooth_l1_loss: beta must be non-negative, got ", beta);
+  if (beta == 0) return l1_loss(input, target, Tensor(), reduction);
+  const auto slope = [beta](const Tensor& d) { return where(abs(d) < beta, d / beta, sign(d)); };
+  return pointwise(
+      "smooth_l1_loss", input, target, Tensor(), reduction,
+      [beta](const Tensor& a, const Tensor& b) {
+        const Tensor d = abs(a - b);
+        return where(d < beta, square(d) * (0.5 / beta), d - 0.5 * beta);
+      },
+      [slope](const Tensor& a, const Tensor& b) { return slope(a - b); },
+      [slope](const Tensor& a, const Tensor& b) { return slope(b - a); });
+}
+
+// -(t log x + (1 - t) log(1 - x)), with logarithms not below -100
+Tensor binary_cross_entropy(const Tensor& input, const Tensor& target, const Tensor& weight,
+                            LossReduction reduction) {
+  check_same_shape("binary_cross_entropy", input, target);
+  {
+    NoGrad no_grad;
+    CR_CHECK(all_true((input >= 0) && (input <= 1)),
+             "binary_cross_entropy: all elements of input should be between 0 and 1");
+  }
+  const auto log_of = [](const Tensor& x) { return clamp(log(x), -100, kInfinity); };
+  const auto log_of_rest = [](const Tensor& x) { return clamp(log1p(-x), -100, kInfinity); };
+  return pointwise(
+      "binary_cross_entropy", input, target, weight, reduction,
+      [=](const Tensor& x, const Tensor& t) { return (t - 1) * log_of_rest(x) - t * log_of(x); },
+      [](const Tensor& x, const Tensor& t) { return (x - t) / clamp((1 - x) * x, 1e-12, kInfinity); },
+      [=](const Tensor& x, const Tensor&) { return log_of_rest(x) - log_of(x); });
+}
+
+// (1 - t) x + l log(1 + e^-x), with l = 1 + (pos_weight - 1) t
+Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& target, const Tensor& weight,
+                                        LossReduction reduction, const Tensor& pos_weight) {
+  check_same_shape("binary_cross_entropy_with_logits", input, target);
+  const Tensor extra = pos_weight.defined() ? detach(pos_weight) - 1 : Tensor();
+  const auto times = [extra](const Tensor& t, const Tensor& v) {
+    return extra.defined() ? (1 + extra * t) * v : v;
+  };
+  return pointwise(
+      "binary_cross_entropy_with_logits", input, target, weight, reduction,
+      [=](const Tensor& x, const Tensor& t) { return (1 - t) * x + times(t, softplus_of_negative(x)); },
+      [=](const Tensor& x, const Tensor& t) { return (1 - t) - times(t, sigmoid(-x)); },
+      [=](const Tensor& x, const Tensor&) {
+        return extra.defined() ? extra * softplus_of_negative(x) - x : -x;
+      });
+}
+
+}  // namespace chainrule

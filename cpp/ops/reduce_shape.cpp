@@ -1,0 +1,140 @@
+#include "ops/reduce_shape.h"
+
+#include "autograd/record.h"
+#include "ops/views.h"
+
+namespace chainrule {
+namespace {
+
+struct ReduceAttrs {
+  Reduction op;
+  int64_t outer, n, inner;
+  double parameter, divisor;
+};
+void run_reduce(const Launch& l) {
+  const auto& a = l.attrs<ReduceAttrs>();
+  kernels::reduce({a.op, l.in(0).dtype(), l.in(0).bytes(), l.out(0).bytes(), a.outer, a.n, a.inner,
+                   a.parameter, a.divisor, nullptr});
+}
+
+// One name a reduction, so that an observer sees what ran.
+const Primitive* primitive_of(Reduction op) {
+  static const Primitive primitives[] = {
+      {"sum", run_reduce, sizeof(ReduceAttrs)},         {"prod", run_reduce, sizeof(ReduceAttrs)},
+      {"amax", run_reduce, sizeof(ReduceAttrs)},        {"amin", run_reduce, sizeof(ReduceAttrs)},
+      {"all", run_reduce, sizeof(ReduceAttrs)},         {"any", run_reduce, sizeof(ReduceAttrs)},
+      {"sum_squares", run_reduce, sizeof(ReduceAttrs)}, {"var", run_reduce, sizeof(ReduceAttrs)},
+      {"logsumexp", run_reduce, sizeof(ReduceAttrs)}};
+  return &primitives[static_cast<int>(op)];
+}
+
+DType result_dtype(Reduction op, DType x) {
+  switch (op) {
+    case Reduction::Sum:
+    case Reduction::Prod: return is_floating(x) ? x : DType::Int64;
+    case Reduction::All:
+    case Reduction::Any: return DType::Bool;
+    default: return x;
+  }
+}
+
+// Do the reduced dimensions lie side by side (those of one element aside)?
+bool adjacent(const Tensor& x, const ReducedShape& shape) {
+  int state = 0;  // before, within, after
+  for (int d = 0; d < x.dim(); ++d) {
+    if (x.size(d) == 1) continue;
+    const bool reduced = shape.dims.contains(d);
+    if (reduced && state == 2) return false;
+    if (reduced)
+      state = 1;
+    else if (state == 1)
+      state = 2;
+  }
+  return true;
+}
+
+}  // namespace
+
+ReducedShape reduced_shape(const char* op, const Tensor& x, const Dims& dims, bool keepdim) {
+  ReducedShape s;
+  s.kept = x.sizes();
+  s.n = 1;
+  bool reduced[kMaxDims] = {};
+  for (int64_t d : dims) {
+    const int at = check_dim(op, d, x.dim());
+    CR_CHECK(!reduced[at], op, "(): dim ", at, " appears multiple times in the list of dims");
+    reduced[at] = true;
+  }
+  for (int d = 0; d < x.dim(); ++d) {
+    if (!dims.empty() && !reduced[d]) {
+      s.result.push_back(x.size(d));
+      continue;
+    }
+    s.dims.push_back(d);
+    s.n *= x.size(d);
+    s.kept[d] = 1;
+    if (keepdim) s.result.push_back(1);
+  }
+  return s;
+}
+
+Middle as_middle(const Tensor& x, const ReducedShape& shape) {
+  NoGrad no_grad;
+  if (adjacent(x, shape)) {
+    Middle m{contiguous(x), 1, shape.n, 1};
+    bool before = true;
+    for (int d = 0; d < x.dim(); ++d) {
+      if (shape.dims.contains(d)) {
+        if (x.size(d) != 1) before = false;
+      } else {
+        (before ? m.outer : m.inner) *= x.size(d);
+      }
+    }
+    return m;
+  }
+  Dims order;
+  int64_t outer = 1;
+  for (int d = 0; d < x.dim(); ++d)
+    if (!shape.dims.contains(d)) order.push_back(d), outer *= x.size(d);
+  for (int64_t d : shape.dims) order.push_back(d);
+  return {contiguous(permute(x, order)), outer, shape.n, 1};
+}
+
+Middle as_middle(const Tensor& x, int dim) {
+  NoGrad no_grad;
+  Middle m{contiguous(x), 1, x.dim() == 0 ? 1 : x.size(dim), 1};
+  for (int d = 0; d < dim; ++d) m.outer *= x.size(d);
+  for (int d = dim + 1; d < x.dim(); ++d) m.inner *= x.size(d);
+  return m;
+}
+
+Tensor spread(const Tensor& g, const ReducedShape& shape, const Dims& sizes) {
+  return expand(g.sizes() == shape.kept ? g : reshape(g, shape.kept), sizes);
+}
+
+Tensor run_reduction(const char* op, Reduction reduction, const Tensor& x, const ReducedShape& shape,
+                     double parameter, double divisor) {
+  // What may be done dimension by dimension is, rather than copied into order.
+  if (reduction < Reduction::SumSquares && !adjacent(x, shape)) {
+    Tensor partial = x;
+    Dims rest = shape.dims;
+    while (!rest.empty()) {
+      Dims run;
+      do {
+        run.insert(0, rest.back());
+        rest.pop_back();
+      } while (!rest.empty() && rest.back() == run[0] - 1);
+      const ReducedShape step = reduced_shape(op, partial, run, true);
+      partial = run_reduction(op, reduction, partial, step, parameter, rest.empty() ? divisor : 1);
+    }
+    NoGrad no_grad;
+    return view(partial, shape.result);
+  }
+  const Middle m = as_middle(x, shape);
+  const Tensor y = empty(shape.result, result_dtype(reduction, x.dtype()));
+  launch(*primitive_of(reduction), {&y}, {&m.x},
+         ReduceAttrs{reduction, m.outer, m.n, m.inner, parameter, divisor});
+  return y;
+}
+
+}  // namespace chainrule

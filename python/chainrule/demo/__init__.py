@@ -1,0 +1,1 @@
+"""What `chainrule demo` runs: `digits` and `delivery`, a readable program each."""

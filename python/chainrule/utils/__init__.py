@@ -1,0 +1,5 @@
+"""Everything around training that is no tensor: ``utils.data``."""
+
+from . import data
+
+__all__ = ["data"]

@@ -1,0 +1,171 @@
+"""Type promotion follows the rule in reference/dtypes.py, for all pairs of tensors and numbers."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import reference as ref
+from lib import array, cr, dtype_of
+
+DTYPES = ref.dtypes.DTYPES
+FLOATING = ("float32", "float64")
+NUMBERS = (True, 2, 2.5)
+
+
+def ones(dtype, ndim):
+    return cr.ones((2,) * ndim, dtype=getattr(cr, dtype))
+
+
+def operands():
+    """Tensors of one dimension and of none, and Python numbers."""
+    yield from ((dtype, ndim) for dtype in DTYPES for ndim in (0, 1))
+    yield from NUMBERS
+
+
+def build(operand):
+    return ones(*operand) if isinstance(operand, tuple) else operand
+
+
+def is_bool(operand):
+    return operand is True or (isinstance(operand, tuple) and operand[0] == "bool")
+
+
+PAIRS = [
+    (a, b) for a, b in itertools.product(operands(), repeat=2) if isinstance(a, tuple) or isinstance(b, tuple)
+]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=str)
+def test_pairs(pair):
+    promoted = ref.dtypes.result_type(*pair)
+    a, b = map(build, pair)
+    assert dtype_of(a * b) == promoted
+    assert dtype_of(a + b) == promoted
+    assert dtype_of(a < b) == "bool"
+    assert dtype_of(a / b) == (promoted if promoted in FLOATING else "float32")
+    if promoted != "bool":
+        assert dtype_of(a // b) == promoted
+    if is_bool(pair[0]) or is_bool(pair[1]):
+        with pytest.raises(RuntimeError, match=r"[Ss]ubtract"):
+            a - b
+    else:
+        assert dtype_of(a - b) == promoted
+    if promoted in ("uint8", "int32", "int64", "bool"):
+        assert dtype_of(a & b) == promoted
+    assert dtype_of(cr.zeros(0, dtype=cr.result_type(a, b))) == promoted
+
+
+@pytest.mark.parametrize("pair", [p for p in PAIRS if isinstance(p[0], tuple)], ids=str)
+def test_inplace_keeps_the_dtype_or_refuses(pair):
+    a, b = map(build, pair)
+    if isinstance(b, cr.Tensor) and b.ndim > a.ndim:
+        return
+    if ref.dtypes.can_cast(ref.dtypes.result_type(*pair), pair[0][0]):
+        a *= b
+        assert dtype_of(a) == pair[0][0]
+    else:
+        with pytest.raises(RuntimeError, match=r"can't be cast|cannot be cast"):
+            a *= b
+        assert (array(a) == 1).all()
+
+
+@pytest.mark.parametrize("pair", list(itertools.product(DTYPES, repeat=2)), ids=str)
+def test_joining_and_choosing_promote(pair):
+    a, b = (ones(dtype, 1) for dtype in pair)
+    promoted = ref.dtypes.result_type((pair[0], 1), (pair[1], 1))
+    assert dtype_of(cr.cat([a, b])) == promoted
+    assert dtype_of(cr.stack([a, b])) == promoted
+    assert dtype_of(cr.where(ones("bool", 1), a, b)) == promoted
+    assert cr.promote_types(a.dtype, b.dtype) == getattr(cr, promoted)
+    assert cr.can_cast(a.dtype, b.dtype) == ref.dtypes.can_cast(*pair)
+
+
+@pytest.mark.parametrize("pair", list(itertools.product(DTYPES, repeat=2)), ids=str)
+def test_conversion(pair):
+    """Casting truncates floats, and anything but zero is true."""
+    source, target = pair
+    values = (
+        np.array([0, 1, 2, 200], source) if source not in FLOATING else np.array([0, 0.5, 1.9, 200.7], source)
+    )
+    given = cr.from_numpy(values)
+    for converted in (given.to(getattr(cr, target)), given.type(getattr(cr, target))):
+        assert dtype_of(converted) == target
+        np.testing.assert_array_equal(array(converted), values.astype(target))
+    assert given.to(given.dtype) is given
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_shorthands(dtype):
+    a = ones(dtype, 1)
+    short = {"float": "float32", "double": "float64", "long": "int64", "int": "int32", "bool": "bool"}
+    for method, target in short.items():
+        assert dtype_of(getattr(a, method)()) == target
+    assert a.is_floating_point() == (dtype in FLOATING)
+
+
+def test_defaults_of_creation():
+    assert dtype_of(cr.tensor(1)) == "int64"
+    assert dtype_of(cr.tensor(1.0)) == "float32"
+    assert dtype_of(cr.tensor(True)) == "bool"
+    assert dtype_of(cr.tensor([1, 2.0])) == "float32"
+    assert dtype_of(cr.tensor([True, 2])) == "int64"
+    assert dtype_of(cr.tensor([])) == "float32"
+    assert dtype_of(cr.tensor(np.float64(1))) == "float64"
+    assert dtype_of(cr.arange(3)) == "int64"
+    assert dtype_of(cr.arange(3.0)) == "float32"
+    assert dtype_of(cr.full((2,), 1)) == "int64"
+    assert dtype_of(cr.full((2,), 1.0)) == "float32"
+    assert dtype_of(cr.full((2,), True)) == "bool"
+    for create in (cr.zeros, cr.ones, cr.empty, cr.rand, cr.randn, cr.eye):
+        assert dtype_of(create(2)) == "float32"
+    assert dtype_of(cr.linspace(0, 1, 3)) == "float32"
+    assert dtype_of(cr.randperm(3)) == dtype_of(cr.randint(3, (2,))) == "int64"
+
+
+def test_set_default_dtype():
+    assert cr.get_default_dtype() == cr.float32
+    cr.set_default_dtype(cr.float64)
+    try:
+        assert cr.get_default_dtype() == cr.float64
+        assert dtype_of(cr.zeros(2)) == dtype_of(cr.tensor(1.0)) == dtype_of(cr.arange(3) / 2) == "float64"
+        assert dtype_of(cr.arange(3) * 0.5) == "float64"
+        assert dtype_of(cr.ones(2, dtype=cr.float32) * 0.5) == "float32"
+        assert dtype_of(cr.exp(cr.arange(3))) == "float64"
+    finally:
+        cr.set_default_dtype(cr.float32)
+    with pytest.raises(TypeError):
+        cr.set_default_dtype(cr.int64)
+
+
+def test_sums_of_integers_are_int64():
+    for dtype in ("bool", "uint8", "int32", "int64"):
+        a = ones(dtype, 1)
+        assert dtype_of(a.sum()) == dtype_of(a.prod()) == dtype_of(a.cumsum(0)) == "int64"
+        assert dtype_of(a.sum(dtype=cr.float64)) == "float64"
+        with pytest.raises(RuntimeError, match="mean"):
+            a.mean()
+    assert int(cr.full((300,), 1, dtype=cr.uint8).sum()) == 300
+
+
+def test_integers_have_no_gradient():
+    with pytest.raises(RuntimeError, match="floating"):
+        ones("int64", 1).requires_grad_()
+    with pytest.raises(RuntimeError):
+        cr.tensor([1, 2], requires_grad=True)
+
+
+def test_booleans_have_no_negative():
+    with pytest.raises(RuntimeError):
+        -ones("bool", 1)
+
+
+def test_integers_divide_by_zero():
+    for operation in (lambda a, b: a // b, lambda a, b: a % b):
+        with pytest.raises((RuntimeError, ZeroDivisionError), match=r"[Zz]ero"):
+            operation(cr.tensor([1, 2]), cr.tensor([1, 0]))
+
+
+def test_matmul_wants_one_dtype():
+    with pytest.raises(RuntimeError):
+        cr.ones(2, 2) @ cr.ones(2, 2, dtype=cr.float64)

@@ -1,0 +1,158 @@
+"""Indexing, beyond what test_properties.py compares with NumPy: assignment, gradients, refusals."""
+
+import numpy as np
+import pytest
+
+from lib import array, cr
+
+BASE = np.arange(24.0).reshape(2, 3, 4)
+
+
+def base(requires_grad=False):
+    return cr.from_numpy(BASE.copy()).requires_grad_(requires_grad)
+
+
+INDICES = {
+    "integer": 1,
+    "negative": -1,
+    "slice": slice(1, None),
+    "step": (slice(None), slice(None, None, 2)),
+    "ellipsis": (..., 1),
+    "none": (None, 1, None),
+    "list": [1, 0, 1],
+    "pair of lists": ([0, 1], [2, 0]),
+    "list after slice": (slice(None), [2, 0]),
+    "lists around a slice": ([0, 1], slice(None), [3, 2]),
+    "boolean": BASE > 11,
+    "boolean rows": np.array([True, False]),
+    "boolean and integer": (np.array([True, False]), 1),
+    "column and row": (np.array([[0], [1]]), np.array([[0, 2]])),
+    "empty array": np.zeros(0, int),
+    "true": True,
+    "all": (),
+    "array of none": np.array(1),
+}
+
+
+def convert(index):
+    if isinstance(index, tuple):
+        return tuple(map(convert, index))
+    return cr.from_numpy(np.array(index)) if isinstance(index, np.ndarray) else index
+
+
+@pytest.mark.parametrize("name", INDICES)
+def test_read_write_and_gradient(name):
+    index, theirs = INDICES[name], convert(INDICES[name])
+    x = base(requires_grad=True)
+    got, want = x[theirs], BASE[index]
+    assert tuple(got.shape) == want.shape
+    np.testing.assert_array_equal(array(got), want)
+    w = np.random.default_rng(0).normal(size=want.shape)
+    (got * cr.from_numpy(np.asarray(w))).sum().backward()
+    expected = np.zeros_like(BASE)
+    np.add.at(expected, index, w)
+    np.testing.assert_allclose(array(x.grad), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", INDICES)
+def test_assignment(name):
+    """Of a number and of a tensor, which broadcasts; its gradient is what was read where it landed."""
+    index, theirs = INDICES[name], convert(INDICES[name])
+    x, want = base(), BASE.copy()
+    x[theirs] = -1
+    want[index] = -1
+    np.testing.assert_array_equal(array(x), want)
+    source = cr.tensor(5.0, dtype=cr.float64, requires_grad=True)
+    x = base(requires_grad=True)
+    y = x * 1
+    y[theirs] = source
+    y.sum().backward()
+    covered = np.zeros_like(BASE)
+    covered[index] = 1
+    assert float(source.grad) == BASE[index].size
+    np.testing.assert_array_equal(array(x.grad), 1 - covered)
+
+
+def test_basic_indices_are_views_and_advanced_ones_copies():
+    x = base()
+    x[0, 1:].zero_()
+    assert array(x)[0, 1:].sum() == 0
+    x = base()
+    x[[0]].zero_()
+    assert array(x)[0].sum() != 0
+
+
+def test_repeated_indices_add_up_only_in_the_gradient():
+    x = cr.zeros(3, dtype=cr.float64)
+    x[[0, 0, 1]] += 1
+    assert x.tolist() == [1, 1, 0]
+    x = cr.ones(3, dtype=cr.float64, requires_grad=True)
+    x[[0, 0, 1]].sum().backward()
+    assert x.grad.tolist() == [2, 1, 0]
+
+
+def test_index_put():
+    x = cr.zeros(3)
+    x.index_put_((cr.tensor([0, 0, 2]),), cr.tensor([1.0, 2.0, 3.0]), accumulate=True)
+    assert x.tolist() == [3, 0, 3]
+
+
+def test_dtype_of_what_is_assigned():
+    x = cr.zeros(3)
+    x[0] = True
+    x[1] = 2
+    x[2] = cr.tensor(3)
+    assert x.tolist() == [1, 2, 3]
+    y = cr.zeros(2, dtype=cr.int64)
+    y[0] = 2.7
+    assert y.tolist() == [2, 0]
+    x[:] = cr.arange(3)
+    assert x.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "index, error",
+    [
+        (2, IndexError),
+        (-3, IndexError),
+        ((0, 0, 0, 0), IndexError),
+        ([0, 2], IndexError),
+        ([0, -3], IndexError),
+        (([0, 1], [0, 1, 2]), IndexError),
+        ("text", (IndexError, TypeError)),
+        (1.5, (IndexError, TypeError)),
+        (slice(None, None, 0), ValueError),
+        (slice(None, None, -1), ValueError),
+        (np.array([0.5]), IndexError),
+        (np.array([True, False, True]), IndexError),
+        (slice("a", None), TypeError),
+    ],
+    ids=str,
+)
+def test_refused(index, error):
+    """Reading and writing: nothing is written when any index is wrong, even in the middle."""
+    x = base()
+    with pytest.raises(error):
+        x[convert(index)]
+    with pytest.raises(error):
+        x[convert(index)] = 1
+    np.testing.assert_array_equal(array(x), BASE)
+
+
+def test_shapes_of_what_is_assigned():
+    x = base()
+    for index, shape in ((0, (2, 4)), ([0, 1], (3, 3, 4)), (slice(None), (2, 2, 3, 4))):
+        with pytest.raises(RuntimeError, match=r"shape|size|expand|broadcast"):
+            x[index] = cr.ones(shape, dtype=cr.float64)
+    np.testing.assert_array_equal(array(x), BASE)
+    x[0] = cr.ones(1, 1, 4, dtype=cr.float64)
+    assert (array(x)[0] == 1).all()
+
+
+def test_a_tensor_without_dimensions():
+    t = cr.tensor(3.0)
+    assert t[...].shape == () and t[None].shape == (1,) and t[()].item() == 3
+    with pytest.raises(IndexError):
+        t[0]
+    t[...] = 4
+    assert t.item() == 4

@@ -1,0 +1,126 @@
+"""In-place forms and `out=` give what the plain call gives, where they write and with the same gradient."""
+
+import numpy as np
+import pytest
+
+from lib import NAME, array, cr, leaves, map_leaves, outputs, tensor
+from registry import ROWS
+
+INPLACE = [row for row in ROWS if row.inplace]
+OUT = [row for row in ROWS if row.out]
+
+
+def same(got, want, sample):
+    """The same bits; PyTorch's depend on the alignment of the memory."""
+    if NAME == "torch":
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6, err_msg=str(sample))
+    else:
+        np.testing.assert_array_equal(got, want, err_msg=str(sample))
+
+
+def fitting(row, dtype):
+    """The samples whose result can be written into their first tensor."""
+    for sample in row.samples:
+        args, kwargs = sample.draw(row, dtype)
+        result = outputs(row.forms(cr)[0](*map_leaves(tensor, args), **map_leaves(tensor, kwargs)))[0]
+        target = args[0]
+        if (
+            isinstance(target, np.ndarray)
+            and sample.layout != "expanded"
+            and target.shape == tuple(result.shape)
+        ):
+            if result.dtype == tensor(target).dtype:
+                yield sample, args, kwargs, array(result)
+
+
+@pytest.mark.parametrize(
+    "row, dtype", [pytest.param(r, d, id=f"{r.label}-{d}") for r in INPLACE for d in r.dtypes]
+)
+def test_inplace_value(row, dtype):
+    change = getattr(cr.Tensor, row.name + "_")
+    for sample, args, kwargs, want in fitting(row, dtype):
+        given, options = map_leaves(tensor, args), map_leaves(tensor, kwargs)
+        target, version = given[0], given[0]._version
+        assert change(*given, **options) is target, sample
+        same(array(target), want, sample)
+        assert target._version > version, sample
+
+
+@pytest.mark.parametrize("row", [r for r in INPLACE if r.orders], ids=lambda r: r.label)
+def test_inplace_gradient(row):
+    """x.clone().op_(...) differentiates like op(x, ...)."""
+    plain, change = row.forms(cr)[0], getattr(cr.Tensor, row.name + "_")
+    for sample, args, kwargs, want in fitting(row, "float64"):
+        flags = sample.differentiable()
+        w = tensor(np.random.default_rng(0).normal(size=want.shape))
+        grads = []
+        for call in (plain, lambda x, *others, **options: change(x.clone(), *others, **options)):
+            chosen = iter(flags)
+            given, options = map_leaves(lambda a: tensor(a, requires_grad=next(chosen)), [args, kwargs])  # noqa: B023
+            inputs = [t for t in leaves([given, options], cr.Tensor) if t.requires_grad]
+            result = call(*given, **options)
+            grads.append([array(g) for g in cr.autograd.grad(result, inputs, w)])
+        for got, expected in zip(*grads, strict=True):
+            same(got, expected, sample)
+
+
+@pytest.mark.parametrize("row", INPLACE, ids=lambda r: r.label)
+def test_inplace_cannot_grow(row):
+    """An argument that would broadcast the target to a larger shape is refused, and nothing changes."""
+    for _, args, kwargs, _ in fitting(row, row.dtypes[0]):
+        small = tensor(args[0][:1].copy()) if args[0].ndim and args[0].shape[0] > 1 else None
+        others = map_leaves(tensor, args[1:])
+        if small is None or not any(isinstance(o, cr.Tensor) and o.shape == args[0].shape for o in others):
+            continue
+        before = array(small).copy()
+        with pytest.raises(RuntimeError):
+            getattr(small, row.name + "_")(*others, **kwargs)
+        np.testing.assert_array_equal(array(small), before)
+
+
+@pytest.mark.parametrize("row", [r for r in INPLACE if r.result == "float"], ids=lambda r: r.label)
+def test_inplace_result_does_not_fit_integers(row):
+    args, kwargs = row.samples[0].draw(row, "int64")
+    given = map_leaves(tensor, args)
+    before = array(given[0]).copy()
+    with pytest.raises(RuntimeError, match=r"can't be cast|cannot be cast"):
+        getattr(given[0], row.name + "_")(*given[1:], **kwargs)
+    np.testing.assert_array_equal(array(given[0]), before)
+
+
+@pytest.mark.parametrize("row", OUT, ids=lambda r: r.label)
+def test_out_value(row):
+    form = getattr(cr, row.name)
+    for sample in row.samples:
+        args, kwargs = sample.draw(row, row.dtypes[0])
+        given, options = map_leaves(tensor, args), map_leaves(tensor, kwargs)
+        want = form(*given, **options)
+        out = cr.empty(want.shape, dtype=want.dtype)
+        assert form(*given, **options, out=out) is out
+        same(array(out), array(want), sample)
+        if want.ndim > 1:  # strides of the target are kept
+            out = cr.empty(tuple(want.shape)[::-1], dtype=want.dtype).permute(*range(want.ndim)[::-1])
+            form(*given, **options, out=out)
+            same(array(out), array(want), sample)
+
+
+@pytest.mark.parametrize(
+    "row", [r for r in OUT if r.result != "bool" and "float32" in r.dtypes], ids=lambda r: r.label
+)
+def test_out_of_the_wrong_kind(row):
+    args, kwargs = row.samples[0].draw(row, "float32")
+    given = map_leaves(tensor, args)
+    shape = getattr(cr, row.name)(*given, **kwargs).shape
+    out = cr.full(shape, 7, dtype=cr.int64)
+    with pytest.raises((RuntimeError, TypeError)):
+        getattr(cr, row.name)(*given, **kwargs, out=out)
+    assert (array(out) == 7).all()
+
+
+@pytest.mark.parametrize("row", [r for r in OUT if r.orders], ids=lambda r: r.label)
+def test_out_does_not_record(row):
+    """Nothing can be differentiated through `out=`, so a graph is refused."""
+    args, kwargs = row.samples[0].draw(row, "float64")
+    given = map_leaves(lambda a: tensor(a, requires_grad=True), args)
+    with pytest.raises(RuntimeError, match="out"):
+        getattr(cr, row.name)(*given, **kwargs, out=cr.empty(0, dtype=cr.float64))
