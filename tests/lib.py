@@ -5,6 +5,9 @@ CHAINRULE_TEST_LIB=torch runs the same suite on PyTorch: that is how the referen
 
 import importlib
 import os
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 
@@ -12,6 +15,20 @@ import numpy as np
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 NAME = os.environ.get("CHAINRULE_TEST_LIB", "chainrule")
 cr = importlib.import_module(NAME)
+# Tests of memory mean something where the system tells the peak, and without the sanitizer, which holds freed memory
+# back and needs the address space for itself.
+TELLS_MEMORY = sys.platform == "linux" and "asan" not in os.environ.get("LD_PRELOAD", "")
+
+
+def run(program, timeout=120):
+    """A program in a process of its own; what it printed."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    source = f"import {NAME} as cr\n" + textwrap.dedent(program)
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, timeout=timeout, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()
 
 
 def dtype_of(tensor):

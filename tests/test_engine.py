@@ -1,28 +1,14 @@
 """The engine at its limits: very long graphs, several threads, forked processes, memory, the hunt for NaN."""
 
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 
 import numpy as np
 import pytest
 
-from lib import NAME, array, cr
+from lib import NAME, TELLS_MEMORY, array, cr, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process")
-
-
-def run(program, timeout=120):
-    """A program in a process of its own; what it printed."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    source = f"import {NAME} as cr\n" + textwrap.dedent(program)
-    done = subprocess.run(
-        [sys.executable, "-c", source], capture_output=True, text=True, timeout=timeout, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.strip()
 
 
 def test_a_chain_of_a_million_operations():
@@ -197,6 +183,7 @@ def test_a_forked_process_computes():
     assert run(program) == "0 True"
 
 
+@pytest.mark.skipif(not TELLS_MEMORY, reason="see lib.py")
 def test_memory_is_flat_over_training_steps():
     """100,000 steps of a small model end with the memory that the first thousand took."""
     program = """
@@ -231,9 +218,7 @@ def test_anomaly_mode_names_operation_and_line():
         x.sqrt().sum().backward()
 
 
-@pytest.mark.skipif(
-    "asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer needs the address space itself"
-)
+@pytest.mark.skipif(not TELLS_MEMORY, reason="see lib.py")
 def test_out_of_memory_is_an_error():
     program = """
         import resource
