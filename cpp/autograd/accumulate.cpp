@@ -52,8 +52,7 @@ void AccumulateGrad::backward(Grads& grads, Grads&) {
 }
 
 bool is_sole_owner(const Tensor& t) {
-  return t.impl()->owners.load(std::memory_order_relaxed) == 1 &&
-         t.impl()->storage->owners.load(std::memory_order_relaxed) == 1 && t.impl()->python == nullptr;
+  return t.impl()->owners() == 1 && t.impl()->storage->owners() == 1 && t.impl()->python == nullptr;
 }
 
 Tensor accumulate(Tensor a, const Tensor& b) {

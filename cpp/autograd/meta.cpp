@@ -10,12 +10,12 @@
 
 namespace chainrule {
 
-thread_local bool grad_enabled = true;
-thread_local bool inference_mode = false;
+CR_THREAD_LOCAL bool grad_enabled = true;
+CR_THREAD_LOCAL bool inference_mode = false;
 AnomalyMode anomaly_mode;
 
-void* AutogradMeta::operator new(size_t bytes) { return cr_alloc(bytes); }
-void AutogradMeta::operator delete(void* p) { cr_free(p); }
+void* AutogradMeta::operator new(size_t bytes) { return pool_alloc(bytes); }
+void AutogradMeta::operator delete(void* p, size_t bytes) { pool_free(p, bytes); }
 
 namespace {
 

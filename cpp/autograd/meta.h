@@ -21,7 +21,7 @@ struct AutogradMeta {
   HookList hooks;  // of a leaf; those of results stand on their node
   HookList after_accumulate;
   static void* operator new(size_t bytes);
-  static void operator delete(void* p);
+  static void operator delete(void* p, size_t bytes);
 };
 
 void destroy_meta(TensorImpl* t);

@@ -2,10 +2,12 @@
 #pragma once
 #include <string>
 
+#include "core/thread_local.h"
+
 namespace chainrule {
 
-extern thread_local bool grad_enabled;
-extern thread_local bool inference_mode;
+extern CR_THREAD_LOCAL bool grad_enabled;
+extern CR_THREAD_LOCAL bool inference_mode;
 
 struct GradModeGuard {
   bool before = grad_enabled;

@@ -9,7 +9,7 @@
 
 namespace chainrule {
 
-thread_local Node* current_node = nullptr;
+CR_THREAD_LOCAL Node* current_node = nullptr;
 
 namespace { std::atomic<uint64_t> sequence_counter{1}; }
 
@@ -18,11 +18,11 @@ Node::Node() : sequence(sequence_counter.fetch_add(1, std::memory_order_relaxed)
     extra().traceback = anomaly_mode.traceback();
 }
 
-void* Node::operator new(size_t bytes) { return cr_alloc(bytes); }
-void Node::operator delete(void* p) { cr_free(p); }
+void* Node::operator new(size_t bytes) { return pool_alloc(bytes); }
+void Node::operator delete(void* p, size_t bytes) { pool_free(p, bytes); }
 
 void Node::destroy(Node* n) {
-  thread_local std::vector<Node*>* pending = nullptr;
+  static CR_THREAD_LOCAL std::vector<Node*>* pending = nullptr;
   if (pending != nullptr) {
     pending->push_back(n);
     return;

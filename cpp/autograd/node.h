@@ -6,6 +6,7 @@
 
 #include "core/small.h"
 #include "core/tensor.h"
+#include "core/thread_local.h"
 
 namespace chainrule {
 
@@ -89,12 +90,12 @@ struct Node : Counted {
   // Nodes are freed from a list, not from each other: a chain of a million does not recurse.
   static void destroy(Node* n);
   static void* operator new(size_t bytes);
-  static void operator delete(void* p);
+  static void operator delete(void* p, size_t bytes);
 };
 
 inline bool Needs::operator[](int i) const { return static_cast<bool>(node_.edges[i]); }
 
 // The node whose backward runs in this thread.
-extern thread_local Node* current_node;
+extern CR_THREAD_LOCAL Node* current_node;
 
 }  // namespace chainrule

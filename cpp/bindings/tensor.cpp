@@ -44,11 +44,11 @@ bool has_something_to_lose(TensorObject* o) {
 
 void dealloc(PyObject* self) {
   auto* o = as_object(self);
-  if (o->impl != nullptr && o->impl->owners.load() > 1 && has_something_to_lose(o)) {
+  if (o->impl != nullptr && o->impl->owners() > 1 && has_something_to_lose(o)) {
     // Resurrected: its one reference is now the TensorImpl's.
     Py_SET_REFCNT(self, 1);
     o->owned_by_impl = true;
-    o->impl->owners.fetch_sub(1);
+    o->impl->remove_owner();
     return;
   }
   PyTypeObject* type = Py_TYPE(self);
@@ -59,7 +59,7 @@ void dealloc(PyObject* self) {
   if (TensorImpl* impl = std::exchange(o->impl, nullptr)) {
     impl->python = nullptr;
     Tensor last(impl);
-    impl->owners.fetch_sub(1);
+    impl->remove_owner();
   }
   type->tp_free(self);
   Py_DECREF(type);
@@ -74,7 +74,7 @@ bool release_kept_object(TensorImpl* impl) {
   }
   if (!Py_IsInitialized()) return true;  // at exit: leave it to the system
   const PyGILState_STATE gil = PyGILState_Ensure();
-  impl->owners.store(1);
+  impl->add_owner();  // there was none left
   as_object(self)->owned_by_impl = false;
   {
     const KeepError keep;
@@ -89,24 +89,24 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(o->dict);
   // What only this object keeps alive belongs to it: hooks, and the Python parts of the operation that made it.
-  if (o->impl == nullptr || o->impl->owners.load() != 1 || o->impl->autograd == nullptr) return 0;
+  if (o->impl == nullptr || o->impl->owners() != 1 || o->impl->autograd == nullptr) return 0;
   const AutogradMeta& m = *o->impl->autograd;
   for (const auto* list : {&m.hooks, &m.after_accumulate})
     for (const auto& [id, hook] : list->hooks)
-      if (hook->owners.load() == 1) Py_VISIT(static_cast<PyObject*>(hook->python()));
+      if (hook->owners() == 1) Py_VISIT(static_cast<PyObject*>(hook->python()));
   // A gradient whose object only this tensor keeps.
-  if (m.grad.defined() && m.grad.impl()->owners.load() == 1) {
+  if (m.grad.defined() && m.grad.impl()->owners() == 1) {
     auto* grad = static_cast<PyObject*>(m.grad.impl()->python);
     if (grad != nullptr && as_object(grad)->owned_by_impl) Py_VISIT(grad);
   }
   // Down the chain of operations that nothing else refers to.
   const Node* node = m.grad_fn.get();
-  for (int depth = 0; node != nullptr && node->owners.load() == 1 && depth < 64; ++depth) {
+  for (int depth = 0; node != nullptr && node->owners() == 1 && depth < 64; ++depth) {
     Py_VISIT(static_cast<PyObject*>(const_cast<Node*>(node)->python_context()));
     if (node->extras)
       for (const auto& list : node->extras->output_hooks)
         for (const auto& [id, hook] : list.hooks)
-          if (hook->owners.load() == 1) Py_VISIT(static_cast<PyObject*>(hook->python()));
+          if (hook->owners() == 1) Py_VISIT(static_cast<PyObject*>(hook->python()));
     node = node->edges.size() == 1 ? node->edges[0].node.get() : nullptr;
   }
   return 0;
@@ -115,7 +115,7 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
 int clear(PyObject* self) {
   auto* o = as_object(self);
   Py_CLEAR(o->dict);
-  if (o->impl != nullptr && o->impl->owners.load() == 1 && o->impl->autograd != nullptr) {
+  if (o->impl != nullptr && o->impl->owners() == 1 && o->impl->autograd != nullptr) {
     const auto hooks = std::exchange(o->impl->autograd->hooks.hooks, {});
     const auto after = std::exchange(o->impl->autograd->after_accumulate.hooks, {});
     const Tensor grad = std::exchange(o->impl->autograd->grad, {});
@@ -250,7 +250,7 @@ PyObject* wrap(const Tensor& t) {
   if (auto* o = static_cast<PyObject*>(t.impl()->python)) {
     if (!as_object(o)->owned_by_impl) return Py_NewRef(o);
     as_object(o)->owned_by_impl = false;  // Python refers to it again: the ownership turns round
-    t.impl()->owners.fetch_add(1);
+    t.impl()->add_owner();
     return o;
   }
   return new_object(t, tensor_type);

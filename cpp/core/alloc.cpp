@@ -6,6 +6,9 @@
 #include <mutex>
 
 #include "core/error.h"
+#include "core/parallel.h"
+#include "core/ref.h"
+#include "core/thread_local.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define CR_NO_CACHE 1  // let the sanitizer see every free
@@ -14,79 +17,49 @@
 namespace chainrule {
 namespace {
 
-// A block is preceded by one cache line that remembers its size class; free blocks are chained through it.
+void* system_alloc(size_t bytes) {
+#ifdef _WIN32
+  return _aligned_malloc(bytes, 64);
+#else
+  return std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+#endif
+}
+
+void system_free(void* block) {
+#ifdef _WIN32
+  _aligned_free(block);
+#else
+  std::free(block);
+#endif
+}
+
+[[noreturn]] void out_of_memory(size_t bytes) {
+  throw Error(text("out of memory: ", bytes, " bytes were asked for"));
+}
+
+// ---- large blocks: shared lists ----
+
+// A block is preceded by one cache line that remembers its size; free blocks are chained through it.
 struct alignas(64) Header {
   Header* next;
   size_t bytes;
-  int size_class;
 };
 
-// Classes are 64-byte steps up to 1 KiB, then eight steps an octave: at most 12.5% is lost to rounding.
-constexpr int kSmallClasses = 16, kClasses = kSmallClasses + 8 * 40;
+// Classes from 1 KiB on, sixteen steps an octave: at most 6.25% is lost to rounding.
+constexpr int kSteps = 16, kFirstOctave = 10, kClasses = kSteps * 38;
 
 int class_of(size_t bytes, size_t* rounded) {
-  if (bytes <= 1024) {
-    const int c = bytes == 0 ? 0 : static_cast<int>((bytes - 1) / 64);
-    *rounded = (c + 1) * size_t{64};
-    return c;
-  }
+  if (bytes <= size_t{1} << kFirstOctave) bytes = (size_t{1} << kFirstOctave) + 1;
   const int octave = 63 - __builtin_clzll(bytes - 1);  // 2^octave < bytes <= 2^(octave + 1)
-  const size_t step = size_t{1} << (octave - 3);
+  const size_t step = (size_t{1} << octave) / kSteps;
   const size_t steps = (bytes - (size_t{1} << octave) + step - 1) / step;
   *rounded = (size_t{1} << octave) + steps * step;
-  return kSmallClasses + (octave - 10) * 8 + static_cast<int>(steps) - 1;
+  return (octave - kFirstOctave) * kSteps + static_cast<int>(steps) - 1;
 }
 
 std::mutex shared_mutex;
 Header* shared_lists[kClasses];
 std::atomic<size_t> live{0}, cached{0}, peak{0};
-
-// Small blocks (tensor handles, nodes, scalars) come and go by the million: each thread keeps some without a lock.
-struct LocalCache {
-  Header* lists[kSmallClasses] = {};
-  int counts[kSmallClasses] = {};
-  ~LocalCache();
-};
-constexpr int kLocalLimit = 256;
-thread_local bool local_alive = false;
-thread_local LocalCache local;
-
-LocalCache* local_cache() {
-  if (!local_alive) [[unlikely]] {
-    static thread_local bool ended = false;
-    if (ended) return nullptr;  // a static destructor after this thread's cache has gone
-    (void)local.counts[0];
-    local_alive = ended = true;
-  }
-  return &local;
-}
-
-void system_free(Header* h) {
-#ifdef _WIN32
-  _aligned_free(h);
-#else
-  std::free(h);
-#endif
-}
-
-Header* system_alloc(size_t total) {
-#ifdef _WIN32
-  return static_cast<Header*>(_aligned_malloc(total, 64));
-#else
-  return static_cast<Header*>(std::aligned_alloc(64, total));
-#endif
-}
-
-LocalCache::~LocalCache() {
-  local_alive = false;
-  for (Header* h : lists)
-    while (h != nullptr) {
-      Header* next = h->next;
-      cached -= h->bytes;
-      system_free(h);
-      h = next;
-    }
-}
 
 void release_shared() {
   std::lock_guard lock(shared_mutex);
@@ -99,38 +72,152 @@ void release_shared() {
     }
 }
 
+Header* take_shared(int size_class) {
+  std::lock_guard lock(shared_mutex);
+  Header* h = shared_lists[size_class];
+  if (h != nullptr) shared_lists[size_class] = h->next;
+  return h;
+}
+
+Header* fresh_block(size_t rounded) {
+  // What is held may pass the peak of what was live by a tenth; beyond that other classes' blocks go first.
+  constexpr size_t kSlack = size_t{64} << 20;
+  if (cached > peak / 10 + kSlack && live + cached + rounded > peak + peak / 10 + kSlack) release_shared();
+  void* block = system_alloc(sizeof(Header) + rounded);
+  if (block == nullptr) {
+    release_shared();
+    block = system_alloc(sizeof(Header) + rounded);
+  }
+  if (block == nullptr) out_of_memory(rounded);
+  auto* h = static_cast<Header*>(block);
+  h->bytes = rounded;
+  return h;
+}
+
+// ---- small blocks: a pool a thread ----
+
+constexpr int kPoolClasses = kPooled / 64;
+constexpr uint32_t kPoolKeeps = size_t{1}
+                                << 20;  // bytes a class and thread; what is more goes back to the system
+
+struct Free { Free* next; };
+struct Pool {
+  Free* lists[kPoolClasses];
+  uint32_t counts[kPoolClasses];
+  std::atomic<int64_t> live, cached;  // written by their thread, read by memory_stats
+  bool registered;
+  Pool *before, *after;
+};
+CR_THREAD_LOCAL Pool pool{};
+CR_THREAD_LOCAL bool pool_ended = false;
+
+std::mutex pools_mutex;
+Pool* pools = nullptr;
+std::atomic<int64_t> live_of_ended{0};  // what ended threads had allocated and not freed
+int python_threads = 0;
+
+void add(std::atomic<int64_t>& counter, int64_t bytes) {
+  counter.store(counter.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
+}
+
+void drain(Pool& p) {
+  for (int c = 0; c < kPoolClasses; ++c) {
+    while (Free* f = p.lists[c]) {
+      p.lists[c] = f->next;
+      system_free(f);
+    }
+    p.counts[c] = 0;
+  }
+  p.cached = 0;
+}
+
+// Gives a thread's blocks back when it ends. What is freed after that goes straight to the system.
+struct PoolKeeper {
+  ~PoolKeeper() {
+    pool_ended = true;
+    std::lock_guard lock(pools_mutex);
+    drain(pool);
+    live_of_ended += pool.live;
+    (pool.before != nullptr ? pool.before->after : pools) = pool.after;
+    if (pool.after != nullptr) pool.after->before = pool.before;
+    pool.registered = false;
+  }
+};
+bool register_pool() {
+  if (pool_ended) return false;
+  static thread_local PoolKeeper keeper;
+  std::lock_guard lock(pools_mutex);
+  pool.after = pools;
+  if (pools != nullptr) pools->before = &pool;
+  pools = &pool;
+  pool.registered = true;
+  // Threads of a parallel region own no tensors.
+  if (!inside_parallel_region() && ++python_threads > 1) counts_are_shared = true;
+  return true;
+}
+
+int pool_class(size_t bytes) { return bytes == 0 ? 0 : static_cast<int>((bytes - 1) / 64); }
+size_t pool_bytes(int c) { return (static_cast<size_t>(c) + 1) * 64; }
+
 }  // namespace
 
-void* cr_alloc(size_t bytes) {
-  size_t rounded;
-  CR_CHECK(bytes < (size_t{1} << 48), "out of memory: ", bytes, " bytes were asked for");
-  const int c = class_of(bytes, &rounded);
-  Header* h = nullptr;
-  if (LocalCache* mine = c < kSmallClasses ? local_cache() : nullptr; mine && mine->lists[c]) {
-    h = mine->lists[c];
-    mine->lists[c] = h->next;
-    --mine->counts[c];
-  } else if (c >= kSmallClasses) {
-    std::lock_guard lock(shared_mutex);
-    h = shared_lists[c];
-    if (h != nullptr) shared_lists[c] = h->next;
+void* pool_alloc(size_t bytes) {
+#ifndef CR_NO_CACHE
+  if (bytes <= kPooled) {
+    const int c = pool_class(bytes);
+    const auto size = static_cast<int64_t>(pool_bytes(c));
+    if (pool.registered || register_pool()) add(pool.live, size);
+    if (Free* f = pool.lists[c]) {
+      pool.lists[c] = f->next;
+      --pool.counts[c];
+      add(pool.cached, -size);
+      return f;
+    }
+    bytes = static_cast<size_t>(size);
   }
+#endif
+  void* block = system_alloc(bytes);
+  if (block == nullptr) {
+    release_shared();
+    block = system_alloc(bytes);
+  }
+  if (block == nullptr) out_of_memory(bytes);
+  return block;
+}
+
+void pool_free(void* block, size_t bytes) {
+#ifndef CR_NO_CACHE
+  if (bytes <= kPooled && (pool.registered || register_pool())) {
+    const int c = pool_class(bytes);
+    const auto size = static_cast<int64_t>(pool_bytes(c));
+    add(pool.live, -size);
+    if (pool.counts[c] * static_cast<uint32_t>(size) < kPoolKeeps) {
+      auto* f = static_cast<Free*>(block);
+      f->next = pool.lists[c];
+      pool.lists[c] = f;
+      ++pool.counts[c];
+      add(pool.cached, size);
+      return;
+    }
+  }
+#endif
+  system_free(block);
+}
+
+void* cr_alloc(size_t bytes) {
+  if (bytes >= size_t{1} << 47) out_of_memory(bytes);
+  Header* h;
+  if (bytes + sizeof(Header) <= kPooled) {
+    h = static_cast<Header*>(pool_alloc(bytes + sizeof(Header)));
+    h->bytes = bytes;
+    return h + 1;
+  }
+  size_t rounded;
+  h = take_shared(class_of(bytes, &rounded));
   if (h != nullptr) {
     cached.fetch_sub(rounded, std::memory_order_relaxed);
   } else {
-    // What is held may pass the peak of what was live by a tenth; beyond that other classes' blocks go first.
-    if (cached.load(std::memory_order_relaxed) >
-            peak.load(std::memory_order_relaxed) / 10 + (size_t{64} << 20) &&
-        live + cached + rounded > peak + peak / 10 + (size_t{64} << 20))
-      release_shared();
-    h = system_alloc(sizeof(Header) + rounded);
-    if (h == nullptr) {
-      release_shared();
-      h = system_alloc(sizeof(Header) + rounded);
-    }
-    CR_CHECK(h != nullptr, "out of memory: ", bytes, " bytes were asked for");
-    h->bytes = rounded;
-    h->size_class = c;
+    h = fresh_block(rounded);
   }
   const size_t now = live.fetch_add(rounded, std::memory_order_relaxed) + rounded;
   if (now > peak.load(std::memory_order_relaxed)) peak.store(now, std::memory_order_relaxed);
@@ -140,30 +227,34 @@ void* cr_alloc(size_t bytes) {
 void cr_free(void* block) {
   if (block == nullptr) return;
   Header* h = static_cast<Header*>(block) - 1;
-  const int c = h->size_class;
+  if (h->bytes + sizeof(Header) <= kPooled) return pool_free(h, h->bytes + sizeof(Header));
   live.fetch_sub(h->bytes, std::memory_order_relaxed);
 #ifndef CR_NO_CACHE
-  if (c < kSmallClasses) {
-    if (LocalCache* mine = local_cache(); mine && mine->counts[c] < kLocalLimit) {
-      h->next = mine->lists[c];
-      mine->lists[c] = h;
-      ++mine->counts[c];
-      cached.fetch_add(h->bytes, std::memory_order_relaxed);
-      return;
-    }
-  } else {
-    std::lock_guard lock(shared_mutex);
-    h->next = shared_lists[c];
-    shared_lists[c] = h;
-    cached.fetch_add(h->bytes, std::memory_order_relaxed);
-    return;
-  }
-#endif
+  size_t rounded;
+  const int c = class_of(h->bytes, &rounded);
+  std::lock_guard lock(shared_mutex);
+  h->next = shared_lists[c];
+  shared_lists[c] = h;
+  cached.fetch_add(rounded, std::memory_order_relaxed);
+#else
   system_free(h);
+#endif
 }
 
-MemoryStats memory_stats() { return {live, cached, peak}; }
+MemoryStats memory_stats() {
+  std::lock_guard lock(pools_mutex);
+  int64_t small = live_of_ended, small_cached = 0;
+  for (const Pool* p = pools; p != nullptr; p = p->after) {
+    small += p->live;
+    small_cached += p->cached;
+  }
+  const size_t now = live + static_cast<size_t>(small < 0 ? 0 : small);
+  return {now, cached + static_cast<size_t>(small_cached), peak > now ? peak.load() : now};
+}
 
-void empty_cache() { release_shared(); }
+void empty_cache() {
+  release_shared();
+  drain(pool);
+}
 
 }  // namespace chainrule

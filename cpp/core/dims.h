@@ -12,11 +12,17 @@ inline constexpr int kMaxDims = 16;
 
 class Dims {
  public:
-  Dims() = default;
-  Dims(std::initializer_list<int64_t> values) {
+  Dims() { clear_few(); }
+  Dims(const Dims& o) : count_(o.count_) { copy(o); }
+  Dims& operator=(const Dims& o) {
+    count_ = o.count_;
+    copy(o);
+    return *this;
+  }
+  Dims(std::initializer_list<int64_t> values) : Dims() {
     for (int64_t v : values) push_back(v);
   }
-  Dims(const int64_t* first, int count) {
+  Dims(const int64_t* first, int count) : Dims() {
     check_count(count);
     for (int i = 0; i < count; ++i) values_[i] = first[i];
     count_ = count;
@@ -70,8 +76,17 @@ class Dims {
   static void check_count(int count) {
     CR_CHECK(count <= kMaxDims, "a tensor has at most ", kMaxDims, " dimensions, this needs ", count);
   }
-  int64_t values_[kMaxDims];
+  static constexpr int kFew = 4;
+  // The first few without asking how many there are; the rest is seldom there.
+  void copy(const Dims& o) {
+    for (int i = 0; i < kFew; ++i) values_[i] = o.values_[i];
+    for (int i = kFew; i < count_; ++i) values_[i] = o.values_[i];
+  }
+  void clear_few() {
+    for (int i = 0; i < kFew; ++i) values_[i] = 0;
+  }
   int count_ = 0;
+  int64_t values_[kMaxDims];
 };
 
 // [2, 3], as Python prints a list.

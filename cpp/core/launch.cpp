@@ -1,10 +1,12 @@
 #include "core/launch.h"
 
+#include "core/thread_local.h"
+
 namespace chainrule {
 namespace {
 
-thread_local LaunchObserver* observer = nullptr;
-thread_local int holding = 0;
+CR_THREAD_LOCAL LaunchObserver* observer = nullptr;
+CR_THREAD_LOCAL int holding = 0;
 
 // Elements moved above which the interpreter's lock is worth giving up (about 5 us of work).
 constexpr int64_t kLongKernel = 32768;

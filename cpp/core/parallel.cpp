@@ -9,6 +9,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
+#include <cstdlib>
+
+#include "core/thread_local.h"
 
 namespace chainrule {
 namespace {
@@ -17,7 +21,29 @@ std::atomic<int> chosen{0};
 std::atomic<bool> pool_started{false};
 std::atomic<bool> pool_lost{
     false};  // in a child forked after the pool had started: its threads do not exist here
-thread_local bool inside = false;
+CR_THREAD_LOCAL bool inside = false;
+
+// The processors that a container may use, by its quota of time (control groups, versions 2 and 1); 0 when nothing limits it.
+int container_limit() {
+#ifdef __linux__
+  long quota = -1, period = 0;
+  if (std::FILE* f = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
+    if (std::fscanf(f, "%ld %ld", &quota, &period) != 2) quota = -1;
+    std::fclose(f);
+  } else {
+    const auto read = [](const char* path, long* value) {
+      std::FILE* g = std::fopen(path, "r");
+      if (g == nullptr) return;
+      if (std::fscanf(g, "%ld", value) != 1) *value = -1;
+      std::fclose(g);
+    };
+    read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", &quota);
+    read("/sys/fs/cgroup/cpu/cpu.cfs_period_us", &period);
+  }
+  if (quota > 0 && period > 0) return static_cast<int>((quota + period - 1) / period);
+#endif
+  return 0;
+}
 
 [[maybe_unused]] const bool fork_handler = [] {
 #ifndef _WIN32
@@ -32,8 +58,10 @@ int num_threads() {
   int n = chosen.load(std::memory_order_relaxed);
   if (n == 0) {
 #ifdef _OPENMP
-    n = std::max(1,
-                 std::min(omp_get_max_threads(), omp_get_num_procs()));  // a container's affinity mask counts
+    n = std::min(omp_get_max_threads(), omp_get_num_procs());  // OMP_NUM_THREADS, and the affinity mask
+    if (const int limit = container_limit(); limit > 0 && std::getenv("OMP_NUM_THREADS") == nullptr)
+      n = std::min(n, limit);
+    n = std::max(1, n);
 #else
     n = 1;
 #endif
@@ -49,6 +77,8 @@ void set_num_threads(int n) {
   (void)n;  // this build has one
 #endif
 }
+
+bool inside_parallel_region() { return inside; }
 
 void parallel_blocks(int64_t count, void (*body)(void*, int64_t), void* context) {
   const int threads = static_cast<int>(std::min<int64_t>(num_threads(), count));

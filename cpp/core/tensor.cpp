@@ -8,18 +8,27 @@ namespace chainrule {
 
 bool (*release_python)(TensorImpl*) = nullptr;
 
-void* Storage::operator new(size_t bytes) { return cr_alloc(bytes); }
-void Storage::operator delete(void* p) { cr_free(p); }
-void* TensorImpl::operator new(size_t bytes) { return cr_alloc(bytes); }
-void TensorImpl::operator delete(void* p) { cr_free(p); }
+void* TensorImpl::operator new(size_t bytes) { return pool_alloc(bytes); }
+void TensorImpl::operator delete(void* p, size_t bytes) { pool_free(p, bytes); }
+
+Ref<Storage> Storage::with_room(size_t bytes) {
+  const bool behind = sizeof(Storage) + bytes <= kPooled;
+  auto* s = new (pool_alloc(behind ? sizeof(Storage) + bytes : sizeof(Storage))) Storage;
+  Ref<Storage> owner(s);
+  s->bytes = bytes;
+  s->data = behind ? s + 1 : cr_alloc(bytes);
+  return owner;
+}
 
 void Storage::destroy(Storage* s) {
+  const size_t size = s->room_is_behind() ? sizeof(Storage) + s->bytes : sizeof(Storage);
   if (s->free_owner != nullptr) {
     s->free_owner(s->owner);
-  } else {
+  } else if (!s->room_is_behind()) {
     cr_free(s->data);
   }
-  delete s;
+  s->~Storage();
+  pool_free(s, size);
 }
 
 void TensorImpl::destroy(TensorImpl* t) {
@@ -46,9 +55,7 @@ bool strides_are_contiguous(const Dims& sizes, const Dims& strides) {
 
 Tensor empty(const Dims& sizes, DType dtype) {
   const int64_t n = numel_of(sizes);
-  Ref<Storage> storage(new Storage);
-  storage->bytes = static_cast<size_t>(n) * size_of(dtype);
-  storage->data = cr_alloc(storage->bytes);
+  Ref<Storage> storage = Storage::with_room(static_cast<size_t>(n) * size_of(dtype));
   auto* t = new TensorImpl;
   Tensor result(t);
   t->data = static_cast<char*>(storage->data);
@@ -63,7 +70,7 @@ Tensor empty(const Dims& sizes, DType dtype) {
 
 Tensor wrap_memory(void* data, const Dims& sizes, const Dims& strides, DType dtype, bool writable,
                    void* owner, void (*free_owner)(void*)) {
-  Ref<Storage> storage(new Storage);
+  Ref<Storage> storage(new (pool_alloc(sizeof(Storage))) Storage);
   int64_t last = 0;
   for (int i = 0; i < sizes.size(); ++i) last += (sizes[i] - 1) * strides[i];
   const int64_t n = numel_of(sizes);

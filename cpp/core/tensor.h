@@ -9,17 +9,21 @@ namespace chainrule {
 struct AutogradMeta;  // autograd/meta.h: what only tensors that take part in a graph have
 
 // The memory behind a tensor and all of its views, with the count of writes that catches stale saved tensors.
-struct Storage : Counted {
+struct alignas(64) Storage : Counted {
   void* data = nullptr;
   size_t bytes = 0;
   uint32_t version = 0;
   void (*free_owner)(void* owner) = nullptr;  // for memory that belongs to somebody else (a NumPy array)
   void* owner = nullptr;
   bool writable = true;
+  // With room for that many bytes, which small ones have right behind them.
+  static Ref<Storage> with_room(size_t bytes);
   static void destroy(Storage* s);
-  static void* operator new(size_t bytes);
-  static void operator delete(void* p);
+
+ private:
+  bool room_is_behind() const { return data == this + 1; }
 };
+static_assert(sizeof(Storage) == 64);
 
 struct TensorImpl : Counted {
   Ref<Storage> storage;
@@ -36,7 +40,7 @@ struct TensorImpl : Counted {
   void* python = nullptr;  // the one Python object of this tensor, if it has been seen there
   static void destroy(TensorImpl* t);
   static void* operator new(size_t bytes);
-  static void operator delete(void* p);
+  static void operator delete(void* p, size_t bytes);
 };
 
 // Called when a tensor's last C++ owner goes while its Python object lives on or must die with it (bindings/tensor.cpp).

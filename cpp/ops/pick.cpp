@@ -31,7 +31,7 @@ struct NumberAttrs {
 // numbers = numbers * size + index
 void run_numbers(const Launch& l) {
   const auto a = l.attrs<NumberAttrs>();
-  const Tensor index = l.in(0);
+  const Tensor& index = l.in(0);
   int64_t* out = l.out(0).data<int64_t>();
   const int64_t n = l.out(0).numel();
   std::atomic<int64_t> wrong{n};
