@@ -49,6 +49,11 @@ void scatter(char* dst, DType to, int64_t stride, const void* src, DType from, i
   });
 }
 
+// The element at src, converted, as often as a vector has room for it.
+void repeat_single(void* dst, DType to, const char* src, DType from) {
+  gather(dst, to, src, from, 0, kSingleBytes / static_cast<int64_t>(size_of(to)));
+}
+
 struct Operand {
   char* data;
   DType memory, kernel;  // types
@@ -64,12 +69,14 @@ struct Plan {
   int outs, count;
   int64_t n;
   bool long_rows;
+  bool takes_single;
 
   Plan(const LoopSpec& spec) {
     outs = spec.out_count;
     count = outs + spec.in_count;
     const Tensor& shape = *spec.outs[0];
     n = shape.numel();
+    takes_single = spec.takes_single;
     ndim = shape.dim();
     for (int d = 0; d < ndim; ++d) sizes[d] = shape.size(d);
     for (int k = 0; k < count; ++k) {
@@ -179,14 +186,17 @@ void run_rows(Loop loop, const Plan& p, int64_t begin, int64_t end, const double
   Position pos(p, begin);
   const int inner = p.ndim - 1;
   bool direct[kMaxOperands], all_direct = true;
+  LoopArgs args{{}, {}, {}, 0, params};
   for (int k = 0; k < p.count; ++k) {
     direct[k] = p.op[k].memory == p.op[k].kernel && p.op[k].strides[inner] == 1;
-    all_direct = all_direct && direct[k];
+    const bool single = k >= p.outs && p.takes_single && p.op[k].strides[inner] == 0;
+    if (single) args.single[k - p.outs] = true;
+    all_direct = all_direct && (direct[k] || single);
   }
   for (int64_t at = begin; at < end;) {
     int64_t n = std::min(pos.left_in_row(), end - at);
     if (!all_direct) n = std::min(n, kChunk);
-    LoopArgs args{{}, {}, n, params};
+    args.n = n;
     for (int k = 0; k < p.count; ++k) {
       const Operand& op = p.op[k];
       void* where = direct[k] ? static_cast<void*>(pos.at(k)) : scratch.bytes[k];
@@ -199,7 +209,10 @@ void run_rows(Loop loop, const Plan& p, int64_t begin, int64_t end, const double
       if (op.strides[inner] == 0) {
         if (scratch.filled_from[k] == pos.at(k)) continue;
         scratch.filled_from[k] = pos.at(k);
-        gather(where, op.kernel, pos.at(k), op.memory, 0, kChunk);
+        if (args.single[k - p.outs])
+          repeat_single(where, op.kernel, pos.at(k), op.memory);
+        else
+          gather(where, op.kernel, pos.at(k), op.memory, 0, kChunk);
       } else {
         gather(where, op.kernel, pos.at(k), op.memory, op.strides[inner], n);
       }
@@ -217,9 +230,16 @@ void run_rows(Loop loop, const Plan& p, int64_t begin, int64_t end, const double
 void run_chunks(Loop loop, const Plan& p, int64_t begin, int64_t end, const double* params) {
   Scratch scratch;
   Position pos(p, begin);
-  for (int k = p.outs; k < p.count; ++k)
-    if (p.op[k].single && !p.op[k].flat)
-      gather(scratch.bytes[k], p.op[k].kernel, p.op[k].data, p.op[k].memory, 0, kChunk);
+  LoopArgs args{{}, {}, {}, 0, params};
+  for (int k = p.outs; k < p.count; ++k) {
+    const Operand& op = p.op[k];
+    if (!op.single || op.flat) continue;
+    args.single[k - p.outs] = p.takes_single;
+    if (p.takes_single)
+      repeat_single(scratch.bytes[k], op.kernel, op.data, op.memory);
+    else
+      gather(scratch.bytes[k], op.kernel, op.data, op.memory, 0, kChunk);
+  }
   const int inner = p.ndim - 1;
   auto each_row = [&](Position from, int64_t n, auto&& body) {
     for (int64_t done = 0; done < n;) {
@@ -231,7 +251,7 @@ void run_chunks(Loop loop, const Plan& p, int64_t begin, int64_t end, const doub
   };
   for (int64_t at = begin; at < end; at += kChunk) {
     const int64_t n = std::min(kChunk, end - at);
-    LoopArgs args{{}, {}, n, params};
+    args.n = n;
     for (int k = 0; k < p.count; ++k) {
       const Operand& op = p.op[k];
       void* where = op.flat ? static_cast<void*>(op.data + at * static_cast<int64_t>(size_of(op.memory)))
@@ -266,10 +286,12 @@ void run_chunks(Loop loop, const Plan& p, int64_t begin, int64_t end, const doub
   }
 }
 
-// Contiguous tensors of one shape need no plan: the case of nearly every small op.
+// Contiguous tensors of one shape, and single elements where the loop takes them, need no plan: the case of nearly every
+// small op.
 bool run_simple(Loop loop, const LoopSpec& s) {
   const Tensor& first = *s.outs[0];
-  LoopArgs args{{}, {}, first.numel(), s.params};
+  LoopArgs args{{}, {}, {}, first.numel(), s.params};
+  alignas(64) char singles[4][kSingleBytes];
   for (int k = 0; k < s.out_count; ++k) {
     const Tensor& t = *s.outs[k];
     if (!t.is_contiguous() || t.dtype() != s.out_types[k]) return false;
@@ -277,10 +299,14 @@ bool run_simple(Loop loop, const LoopSpec& s) {
   }
   for (int k = 0; k < s.in_count; ++k) {
     const Tensor& t = *s.ins[k];
-    if (!t.is_contiguous() || t.dtype() != s.in_types[k] || t.numel() != args.n ||
-        !(t.sizes() == first.sizes()))
-      return false;
     args.in[k] = t.bytes();
+    if (s.takes_single && t.numel() == 1 && args.n != 1) {
+      repeat_single(singles[k], s.in_types[k], t.bytes(), t.dtype());
+      args.in[k] = singles[k];
+      args.single[k] = true;
+    } else if (!t.is_contiguous() || t.dtype() != s.in_types[k] || !(t.sizes() == first.sizes())) {
+      return false;
+    }
   }
   if (args.n <= kGrain) {
     if (args.n > 0) loop(args);
@@ -291,8 +317,9 @@ bool run_simple(Loop loop, const LoopSpec& s) {
     for (int k = 0; k < s.out_count; ++k)
       part.out[k] = static_cast<char*>(args.out[k]) + begin * static_cast<int64_t>(size_of(s.out_types[k]));
     for (int k = 0; k < s.in_count; ++k)
-      part.in[k] =
-          static_cast<const char*>(args.in[k]) + begin * static_cast<int64_t>(size_of(s.in_types[k]));
+      if (!args.single[k])
+        part.in[k] =
+            static_cast<const char*>(args.in[k]) + begin * static_cast<int64_t>(size_of(s.in_types[k]));
     part.n = end - begin;
     loop(part);
   });

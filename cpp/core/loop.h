@@ -14,6 +14,7 @@ struct LoopSpec {
   int in_count = 0;
   DType out_types[2];
   DType in_types[4];
+  bool takes_single = false;  // the loop reads one element in place of an array (LoopArgs::single)
   const double* params = nullptr;
 };
 void run_loop(Loop loop, const LoopSpec& spec);

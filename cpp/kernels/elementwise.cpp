@@ -23,16 +23,25 @@ template <class T> CR_INLINE Vec<T> floor_divide(const Vec<T>& a, const Vec<T>& 
 
 namespace {
 
+// An argument of n elements, or one for all: then every position is that of the first vector.
+template <class T> struct Input {
+  const T* data;
+  int64_t mask;
+  Input(const LoopArgs& a, int k) : data(static_cast<const T*>(a.in[k])), mask(a.single[k] ? 0 : -1) {}
+  CR_INLINE Vec<T> at(int64_t i) const { return Vec<T>::load(data + (i & mask)); }
+  CR_INLINE Vec<T> at(int64_t i, int left) const { return Vec<T>::load(data + (i & mask), left); }
+};
+
 template <class T, class F> void unary_value(const LoopArgs& a) {
   T* out = static_cast<T*>(a.out[0]);
-  const T* x = static_cast<const T*>(a.in[0]);
   if constexpr (on_vectors<T>) {
     using V = Vec<T>;
+    const Input<T> x(a, 0);
     int64_t i = 0;
-    for (; i + V::lanes <= a.n; i += V::lanes) V(F::value(V::load(x + i), a.params)).store(out + i);
-    if (const int left = static_cast<int>(a.n - i))
-      V(F::value(V::load(x + i, left), a.params)).store(out + i, left);
+    for (; i + V::lanes <= a.n; i += V::lanes) V(F::value(x.at(i), a.params)).store(out + i);
+    if (const int left = static_cast<int>(a.n - i)) V(F::value(x.at(i, left), a.params)).store(out + i, left);
   } else {
+    const T* x = static_cast<const T*>(a.in[0]);
     for (int64_t i = 0; i < a.n; ++i) out[i] = static_cast<T>(F::value(x[i], a.params));
   }
 }
@@ -40,30 +49,30 @@ template <class T, class F> void unary_value(const LoopArgs& a) {
 template <class T, class F> void unary_dx(const LoopArgs& a) {
   using V = Vec<T>;
   T* out = static_cast<T*>(a.out[0]);
-  const T* g = static_cast<const T*>(a.in[0]);
-  const T* saved = static_cast<const T*>(a.in[1]);  // x or y, whichever the derivative is written in
+  const Input<T> g(a, 0), saved(a, 1);  // saved: x or y, whichever the derivative is written in
   int64_t i = 0;
   for (; i + V::lanes <= a.n; i += V::lanes) {
-    const V s = V::load(saved + i);
-    V(F::dx(V::load(g + i), s, s, a.params)).store(out + i);
+    const V s = saved.at(i);
+    V(F::dx(g.at(i), s, s, a.params)).store(out + i);
   }
   if (const int left = static_cast<int>(a.n - i)) {
-    const V s = V::load(saved + i, left);
-    V(F::dx(V::load(g + i, left), s, s, a.params)).store(out + i, left);
+    const V s = saved.at(i, left);
+    V(F::dx(g.at(i, left), s, s, a.params)).store(out + i, left);
   }
 }
 
 template <class T, class F> void binary_value(const LoopArgs& a) {
   T* out = static_cast<T*>(a.out[0]);
-  const T* x = static_cast<const T*>(a.in[0]);
-  const T* y = static_cast<const T*>(a.in[1]);
   if constexpr (on_vectors<T>) {
     using V = Vec<T>;
+    const Input<T> x(a, 0), y(a, 1);
     int64_t i = 0;
-    for (; i + V::lanes <= a.n; i += V::lanes) V(F::value(V::load(x + i), V::load(y + i))).store(out + i);
+    for (; i + V::lanes <= a.n; i += V::lanes) V(F::value(x.at(i), y.at(i))).store(out + i);
     if (const int left = static_cast<int>(a.n - i))
-      V(F::value(V::load(x + i, left), V::load(y + i, left))).store(out + i, left);
+      V(F::value(x.at(i, left), y.at(i, left))).store(out + i, left);
   } else {
+    const T* x = static_cast<const T*>(a.in[0]);
+    const T* y = static_cast<const T*>(a.in[1]);
     for (int64_t i = 0; i < a.n; ++i) out[i] = static_cast<T>(F::value(x[i], y[i]));
   }
 }
@@ -71,8 +80,7 @@ template <class T, class F> void binary_value(const LoopArgs& a) {
 template <class T, class F, bool first> void binary_dx(const LoopArgs& args) {
   using V = Vec<T>;
   T* out = static_cast<T*>(args.out[0]);
-  const T* in[4];
-  for (int k = 0; k < 4; ++k) in[k] = static_cast<const T*>(args.in[k]);
+  const Input<T> g(args, 0), a(args, 1), b(args, 2), y(args, 3);
   auto rule = [](const V& g, const V& a, const V& b, const V& y) -> V {
     if constexpr (first)
       return F::da(g, a, b, y);
@@ -80,12 +88,9 @@ template <class T, class F, bool first> void binary_dx(const LoopArgs& args) {
       return F::db(g, a, b, y);
   };
   int64_t i = 0;
-  for (; i + V::lanes <= args.n; i += V::lanes)
-    rule(V::load(in[0] + i), V::load(in[1] + i), V::load(in[2] + i), V::load(in[3] + i)).store(out + i);
+  for (; i + V::lanes <= args.n; i += V::lanes) rule(g.at(i), a.at(i), b.at(i), y.at(i)).store(out + i);
   if (const int left = static_cast<int>(args.n - i))
-    rule(V::load(in[0] + i, left), V::load(in[1] + i, left), V::load(in[2] + i, left),
-         V::load(in[3] + i, left))
-        .store(out + i, left);
+    rule(g.at(i, left), a.at(i, left), b.at(i, left), y.at(i, left)).store(out + i, left);
 }
 
 template <class T, class F> void predicate(const LoopArgs& a) {

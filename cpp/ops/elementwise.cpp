@@ -44,6 +44,7 @@ void run_elementwise(const Launch& l) {
   spec.out_types[0] =
       comparison ? (attrs.compute == DType::UInt8 ? DType::UInt8 : DType::Bool) : attrs.compute;
   spec.params = attrs.params;
+  spec.takes_single = is_floating(attrs.compute) && !comparison;
   run_loop(p.table[static_cast<int>(attrs.compute) - (p.by_floating ? static_cast<int>(DType::Float32) : 0)],
            spec);
 }
