@@ -122,6 +122,14 @@ METHODS = {
         "set_state": "(self, new_state: Tensor) -> None",
     },
     "ModuleBase": {"__call__": "(self, *args: Any, **kwargs: Any) -> Any"},
+    "ModeGuard": {
+        "__new__": "(cls, grad: _bool | None, inference: _bool | None, at_once: _bool, /) -> Self",
+        "__enter__": "(self) -> None",
+        "__exit__": "(self, *error: Any) -> None",
+        "_undo": "(self) -> None",
+    },
+    "NoGradGuard": {"__new__": "(cls, function: Any = None) -> Any"},
+    "EnableGradGuard": {"__new__": "(cls, function: Any = None) -> Any"},
     "device": {"__init__": "(self, type: Any = 'cpu', index: _int | None = None) -> None"},
     "": {
         "_build_info": "() -> dict[_str, Any]",
@@ -300,10 +308,13 @@ def class_stub(cls: type, signatures: dict[str, str]) -> list[str]:
     if issubclass(cls, tuple) and hasattr(cls, "n_sequence_fields"):  # what functions with two results return
         fields = [k for k, v in vars(cls).items() if inspect.ismemberdescriptor(v)]
         return [f"class _{name}(NamedTuple):", *(f"    {field}: Tensor" for field in fields)]
-    lines = [f"class {name}:"]
+    base = cls.__base__
+    inherits = f"({base.__name__})" if base and base.__module__ == cls.__module__ else ""
+    lines = [f"class {name}{inherits}:"]
     members = dict(sorted(vars(cls).items()))
-    if "__init__" in METHODS.get(name, {}):
-        lines.append(f"    def __init__{METHODS[name]['__init__']}: ...")
+    for maker in ("__new__", "__init__"):
+        if maker in METHODS.get(name, {}):
+            lines.append(f"    def {maker}{METHODS[name][maker]}: ...")
     for member, value in members.items():
         if member in SILENT or member == "__init__":
             continue

@@ -105,14 +105,8 @@ void bind_autograd(Bind& bind) {
       Where::Function);
   bind.op("is_grad_enabled() -> bool", [](Args&) { return PyBool_FromLong(grad_enabled); }, Where::Function);
   bind.op(
-      "_set_grad_enabled(bool mode) -> bool",
-      [](Args& a) { return PyBool_FromLong(std::exchange(grad_enabled, a.flag(0))); }, Where::Function);
-  bind.op(
       "is_inference_mode_enabled() -> bool", [](Args&) { return PyBool_FromLong(inference_mode); },
       Where::Function);
-  bind.op(
-      "_set_inference_mode(bool mode) -> bool",
-      [](Args& a) { return PyBool_FromLong(std::exchange(inference_mode, a.flag(0))); }, Where::Function);
   bind.op(
       "_set_anomaly(bool enabled, bool check_nan) -> object",
       [](Args& a) {

@@ -84,6 +84,7 @@ PYBIND11_MODULE(_core, m) {
     init_node_type(m.ptr());
     init_hook_types(m.ptr());
     init_op_type();
+    init_modes(m.ptr());
     init_return_types(m.ptr());
     Bind core(m.ptr());
     Bind nn(submodule(m, "_nn").ptr());

@@ -1,4 +1,6 @@
 // What nn.Module inherits: looking up its parts and calling it, which every layer of every step does several times.
+#include <vector>
+
 #include "bindings/topics.h"
 
 namespace chainrule::python {
@@ -25,13 +27,34 @@ PyObject* get_attribute(PyObject* self, PyObject* name) {
   return PyObject_GenericGetAttr(self, name);  // words the error
 }
 
+// function(self, *args, **keywords), without the bound method and the tuple that would stand between.
+PyObject* call_unbound(PyObject* function, PyObject* self, PyObject* args, PyObject* keywords) {
+  constexpr Py_ssize_t kFew = 8;
+  const Py_ssize_t count = PyTuple_GET_SIZE(args) + 1;
+  PyObject* few[kFew + 1];
+  std::vector<PyObject*> many(count <= kFew ? 0 : static_cast<size_t>(count) + 1);
+  PyObject** stack = (count <= kFew ? few : many.data()) + 1;  // with room before it, as the flag promises
+  stack[0] = self;
+  for (Py_ssize_t i = 1; i < count; ++i) stack[i] = PyTuple_GET_ITEM(args, i - 1);
+  return PyObject_VectorcallDict(function, stack, static_cast<size_t>(count) | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                 keywords);
+}
+
 // forward(*args, **keywords); with hooks, or before __init__, what Module._call_with_hooks makes of them.
 PyObject* call(PyObject* self, PyObject* args, PyObject* keywords) {
   PyObject* own = PyObject_GenericGetDict(self, nullptr);
   if (own == nullptr) return nullptr;
   const bool plain = PyDict_GetItemWithError(own, hooked) == Py_False;
+  const bool replaced = plain && PyDict_GetItemWithError(own, forward) != nullptr;
   Py_DECREF(own);
   if (PyErr_Occurred()) return nullptr;
+  if (plain && !replaced) {
+    PyObject* function = _PyType_Lookup(Py_TYPE(self), forward);  // borrowed
+    if (function != nullptr && PyFunction_Check(function)) {
+      const Object kept = Object::borrow(function);
+      return call_unbound(function, self, args, keywords);
+    }
+  }
   PyObject* method = PyObject_GetAttr(self, plain ? forward : call_with_hooks);
   if (method == nullptr) return nullptr;
   PyObject* result = PyObject_Call(method, args, keywords);

@@ -29,8 +29,36 @@ struct TensorObject {
 
 TensorObject* as_object(PyObject* o) { return reinterpret_cast<TensorObject*>(o); }
 
+// Objects of exactly this type that have gone, for the next ones: a step of training makes and drops hundreds. Guarded by
+// the interpreter's lock; without one, every object is allocated.
+class FreeObjects {
+ public:
+  PyObject* take() {
+    if (count_ == 0) return nullptr;
+    PyObject* o = kept_[--count_];
+    PyObject_Init(o, tensor_type);
+    PyObject_GC_Track(o);
+    return o;
+  }
+  bool keep(PyObject* o) {
+#ifndef Py_GIL_DISABLED
+    if (Py_TYPE(o) == tensor_type && count_ < kMost) {
+      kept_[count_++] = o;
+      return true;
+    }
+#endif
+    return false;
+  }
+
+ private:
+  static constexpr int kMost = 64;
+  PyObject* kept_[kMost];
+  int count_ = 0;
+} free_objects;
+
 PyObject* new_object(const Tensor& t, PyTypeObject* type) {
-  PyObject* o = type->tp_alloc(type, 0);
+  PyObject* o = type == tensor_type ? free_objects.take() : nullptr;
+  if (o == nullptr) o = type->tp_alloc(type, 0);
   if (o == nullptr) throw PythonError();
   as_object(o)->impl = Tensor(t).release();
   t.impl()->python = o;
@@ -61,7 +89,7 @@ void dealloc(PyObject* self) {
     Tensor last(impl);
     impl->remove_owner();
   }
-  type->tp_free(self);
+  if (!free_objects.keep(self)) type->tp_free(self);
   Py_DECREF(type);
 }
 

@@ -286,6 +286,14 @@ void run_chunks(Loop loop, const Plan& p, int64_t begin, int64_t end, const doub
   }
 }
 
+// One element, also when it is expanded.
+bool is_single(const Tensor& t) {
+  if (t.numel() == 1) return true;
+  for (int d = 0; d < t.dim(); ++d)
+    if (t.stride(d) != 0 && t.size(d) != 1) return false;
+  return t.numel() > 0;
+}
+
 // Contiguous tensors of one shape, and single elements where the loop takes them, need no plan: the case of nearly every
 // small op.
 bool run_simple(Loop loop, const LoopSpec& s) {
@@ -300,7 +308,7 @@ bool run_simple(Loop loop, const LoopSpec& s) {
   for (int k = 0; k < s.in_count; ++k) {
     const Tensor& t = *s.ins[k];
     args.in[k] = t.bytes();
-    if (s.takes_single && t.numel() == 1 && args.n != 1) {
+    if (s.takes_single && args.n != 1 && is_single(t)) {
       repeat_single(singles[k], s.in_types[k], t.bytes(), t.dtype());
       args.in[k] = singles[k];
       args.single[k] = true;

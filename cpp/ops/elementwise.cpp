@@ -1,5 +1,7 @@
 #include "ops/elementwise.h"
 
+#include <memory>
+
 #include "autograd/record.h"
 #include "core/loop.h"
 #include "core/shape_checks.h"
@@ -186,6 +188,20 @@ template <class F, Binary row> void run_binary(const Tensor& out, const Tensor& 
   launch(primitive, {&out}, {&a, &b}, LoopAttrs{compute, {}});
 }
 
+// What an operand's gradient has to become: nothing, unless it was broadcast or converted. Seldom there, so it is kept
+// outside of the node.
+struct OperandForm {
+  Dims sizes;
+  DType dtype;
+  static std::unique_ptr<OperandForm> of(const Tensor& x, const Tensor& y) {
+    if (x.sizes() == y.sizes() && x.dtype() == y.dtype()) return nullptr;
+    return std::make_unique<OperandForm>(OperandForm{x.sizes(), x.dtype()});
+  }
+};
+Tensor in_form(const std::unique_ptr<OperandForm>& form, Tensor d) {
+  return form ? to_dtype(sum_to(d, form->sizes), form->dtype) : d;
+}
+
 template <class F, Binary row, Kind kind> struct BinaryOp {
   static const char* name() { return binary_rows[static_cast<int>(row)].name; }
 
@@ -213,27 +229,24 @@ template <class F, Binary row, Kind kind> struct BinaryOp {
   }
 
   template <bool first>
-  static Tensor gradient(const Tensor& g, const Tensor& a, const Tensor& b, const Tensor& y,
-                         const Dims& sizes, DType dtype) {
+  static Tensor gradient(const Tensor& g, const Tensor& a, const Tensor& b, const Tensor& y) {
     constexpr Probe uses = first ? uses_a() : uses_b();
     auto needs_graph = [](const Tensor& t) { return t.defined() && t.requires_grad(); };
-    Tensor d;
     if (!(uses.first || uses.second || uses.result) ||
         (grad_enabled && (needs_graph(g) || needs_graph(a) || needs_graph(b) || needs_graph(y)))) {
       if constexpr (first)
-        d = F::da(g, a, b, y);
+        return F::da(g, a, b, y);
       else
-        d = F::db(g, a, b, y);
-    } else {
-      static const LoopPrimitive primitive{
-          {name(), run_elementwise, sizeof(LoopAttrs)},
-          first ? loops.binary[static_cast<int>(row)].da : loops.binary[static_cast<int>(row)].db,
-          true};
-      d = empty_in_layout(g, g.sizes(), g.dtype());
-      launch(primitive, {&d}, {&g, uses.first ? &a : &g, uses.second ? &b : &g, uses.result ? &y : &g},
-             LoopAttrs{g.dtype(), {}});
+        return F::db(g, a, b, y);
     }
-    return to_dtype(sum_to(d, sizes), dtype);
+    static const LoopPrimitive primitive{
+        {name(), run_elementwise, sizeof(LoopAttrs)},
+        first ? loops.binary[static_cast<int>(row)].da : loops.binary[static_cast<int>(row)].db,
+        true};
+    Tensor d = empty_in_layout(g, g.sizes(), g.dtype());
+    launch(primitive, {&d}, {&g, uses.first ? &a : &g, uses.second ? &b : &g, uses.result ? &y : &g},
+           LoopAttrs{g.dtype(), {}});
+    return d;
   }
 
   static auto closure(const Tensor& a, const Tensor& b, const Tensor& y) {
@@ -241,18 +254,18 @@ template <class F, Binary row, Kind kind> struct BinaryOp {
     constexpr Probe ua = uses_a(), ub = uses_b();
     struct Kept {
       SavedTensor a, b, y;
-      Dims a_sizes, b_sizes;
-      DType a_dtype, b_dtype;
+      std::unique_ptr<OperandForm> a_form, b_form;
     };
     Kept k;
     if ((da && ua.first) || (db && ub.first)) k.a = saved(a);
     if ((da && ua.second) || (db && ub.second)) k.b = saved(b);
     if ((da && ua.result) || (db && ub.result)) k.y = saved_result(y);
-    k.a_sizes = a.sizes(), k.b_sizes = b.sizes(), k.a_dtype = a.dtype(), k.b_dtype = b.dtype();
+    if (da) k.a_form = OperandForm::of(a, y);
+    if (db) k.b_form = OperandForm::of(b, y);
     return [k = std::move(k)](const Tensor& g, Needs need) {
       const Tensor a = *k.a, b = *k.b, y = *k.y;
-      return std::array{need[0] ? gradient<true>(g, a, b, y, k.a_sizes, k.a_dtype) : Tensor(),
-                        need[1] ? gradient<false>(g, a, b, y, k.b_sizes, k.b_dtype) : Tensor()};
+      return std::array{need[0] ? in_form(k.a_form, gradient<true>(g, a, b, y)) : Tensor(),
+                        need[1] ? in_form(k.b_form, gradient<false>(g, a, b, y)) : Tensor()};
     };
   }
 
