@@ -23,6 +23,9 @@ class Pending {
     uint64_t arrival;
   };
 
+  Pending() {  // most graphs never hold more at once
+    items_.reserve(kFew), heap_.reserve(kFew), free_.reserve(kFew);
+  }
   bool empty() const { return heap_.empty(); }
   auto after() const {
     return [this](int a, int b) {
@@ -62,6 +65,7 @@ class Pending {
   }
 
  private:
+  static constexpr size_t kFew = 8;
   static constexpr size_t kLinear = 12;  // up to here looking through the few that wait beats a hash
 
   int find(Node* node) {
