@@ -165,16 +165,10 @@ void run_hooks_before(Node* node, Grads& grads) {
 }
 
 // While a node runs it is the thread's current one, and keeps what it has saved.
-struct Running {
+struct Running : CurrentNode {
   Node* node;
-  Node* outer;
-  explicit Running(Node* n) : node(n), outer(std::exchange(current_node, n)) { ++node->running; }
-  ~Running() {
-    --node->running;
-    current_node = outer;
-  }
-  Running(const Running&) = delete;
-  Running& operator=(const Running&) = delete;
+  explicit Running(Node* n) : CurrentNode(n), node(n) { ++node->running; }
+  ~Running() { --node->running; }
 };
 
 // Runs one node; its gradients to the inputs are returned.

@@ -97,5 +97,12 @@ inline bool Needs::operator[](int i) const { return static_cast<bool>(node_.edge
 
 // The node whose backward runs in this thread.
 extern CR_THREAD_LOCAL Node* current_node;
+struct CurrentNode {
+  Node* outer;
+  explicit CurrentNode(Node* n) : outer(std::exchange(current_node, n)) {}
+  ~CurrentNode() { current_node = outer; }
+  CurrentNode(const CurrentNode&) = delete;
+  CurrentNode& operator=(const CurrentNode&) = delete;
+};
 
 }  // namespace chainrule

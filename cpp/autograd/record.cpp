@@ -74,14 +74,10 @@ struct WriteSlice final : Node {
     if (!gs[0].defined()) return;
     Grads slice(1), inner_out(inner->edges.size());
     slice[0] = slice_of_gradient(gs[0], base, view);
-    Node* outer = std::exchange(current_node, inner.get());
-    try {
+    {
+      const CurrentNode now(inner.get());
       inner->backward(slice, inner_out);
-    } catch (...) {
-      current_node = outer;
-      throw;
     }
-    current_node = outer;
     if (edges[0]) out[0] = replace_slice(gs[0], inner_out[0], base, view);
     for (int i = 1; i < inner_out.size(); ++i) out[i] = inner_out[i];
   }

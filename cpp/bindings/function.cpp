@@ -196,15 +196,9 @@ void bind_function(Bind& bind) {
         PythonNode* n = node_of(a.object(0));
         if (n == nullptr) return wrap(TensorList());
         if (n->freed) detail::throw_freed();
-        Node* outer = std::exchange(current_node, n);
+        const CurrentNode now(n);
         TensorList out;
-        try {
-          for (const SavedTensor& s : n->kept) out.push_back(*s);
-        } catch (...) {
-          current_node = outer;
-          throw;
-        }
-        current_node = outer;
+        for (const SavedTensor& s : n->kept) out.push_back(*s);
         return wrap(out);
       },
       Where::Function);

@@ -11,10 +11,6 @@
 
 namespace py = pybind11;
 
-namespace chainrule {
-bool bind_value(PyObject* module);  // value.cpp
-}
-
 namespace chainrule::python {
 
 void set_python_error() {
@@ -106,7 +102,7 @@ PYBIND11_MODULE(_core, m) {
     bind_optim(optim);
     bind_linalg(core, nn);
     bind_conv(nn);
-    if (!bind_value(m.ptr())) throw PythonError();
+    init_value_type(m.ptr());
   } catch (const PythonError&) {
     throw py::error_already_set();
   }

@@ -9,6 +9,7 @@ void init_node_type(PyObject* module);    // grad_fn.cpp
 void init_hook_types(PyObject* module);   // hooks.cpp
 void init_module_base(PyObject* module);  // nn_module.cpp
 void init_tensor_type(PyObject* module);  // tensor.cpp
+void init_value_type(PyObject* module);   // value.cpp
 void init_modes(PyObject* module);        // grad_mode.cpp: no_grad and its kin
 void bind_tensor(Bind& core);             // attributes.cpp: dtype, shape, grad, ...
 void bind_elementwise(Bind& core, Bind& nn);

@@ -1,45 +1,20 @@
 // chainrule.Value, the scalar engine's Python type: micrograd's class, on cpp/scalar.
-//
-// A Value is a Python object with its node inside. It owns references to its inputs, so a result keeps its
-// graph alive. A graph of numbers has no cycles, so a Value is left out of the cyclic collector until it
-// holds something that could close one: a label that is not a string, a rule of the user's, the attributes of
-// a subclass, or an input that is in the collector.
-#include <Python.h>
-
 #include <cmath>
-#include <cstddef>
 #include <memory>
 #include <new>
-#include <vector>
 
-#include "scalar/value.h"
+#include "bindings/topics.h"
+#include "bindings/value.h"
 
-namespace chainrule {
-namespace {
+namespace chainrule::python {
 
 using scalar::Custom;
 using scalar::Node;
 using scalar::Op;
 
-// An error is set in the interpreter; carries it through the engine.
-struct PythonError {};
-
-struct Value {
-  PyObject_HEAD Node node;
-  PyObject* label;      // null: ''
-  PyObject* rule;       // what the user assigned to _backward, or null
-  PyObject* children;   // the tuple of inputs of a Custom node, or null
-  bool whole_exponent;  // of a Power: '**2' rather than '**2.0'
-};
-
 PyTypeObject* value_type = nullptr;
 
-bool is_value(PyObject* o) { return Py_TYPE(o) == value_type || PyObject_TypeCheck(o, value_type); }
-Value* as_value(PyObject* o) { return reinterpret_cast<Value*>(o); }
-PyObject* as_object(Value* v) { return reinterpret_cast<PyObject*>(v); }
-Value* owner_of(Node* n) {
-  return reinterpret_cast<Value*>(reinterpret_cast<char*>(n) - offsetof(Value, node));
-}
+namespace {
 
 void track(Value* v) {
   if (!PyObject_GC_IsTracked(as_object(v))) PyObject_GC_Track(v);
@@ -54,7 +29,8 @@ std::vector<Value*>& spare = *new std::vector<Value*>;
 std::vector<Value*>& dying = *new std::vector<Value*>;
 bool burying = false;
 
-// A Value of the exact type, outside of the collector; nullptr with an error set when memory is out.
+}  // namespace
+
 Value* new_value() {
   Value* v;
   if (!spare.empty()) {
@@ -70,6 +46,8 @@ Value* new_value() {
   v->whole_exponent = false;
   return v;
 }
+
+namespace {
 
 // Gives up what a Value owns. Its inputs may die by that: release() sees to it that they queue.
 void drop_contents(Value* v) {
@@ -131,183 +109,6 @@ int clear(PyObject* self) {
   Py_CLEAR(as_value(self)->rule);
   Py_CLEAR(as_value(self)->label);
   return 0;
-}
-
-// ---- Operations ----
-
-Value* result_of(Op op, double data, Value* a, Value* b) {
-  Value* v = new_value();
-  if (v == nullptr) return nullptr;
-  v->node.op = op;
-  v->node.data = data;
-  v->node.a = &a->node;
-  Py_INCREF(a);
-  bool tracked = PyObject_GC_IsTracked(as_object(a));
-  if (b != nullptr) {
-    v->node.b = &b->node;
-    Py_INCREF(b);
-    tracked = tracked || PyObject_GC_IsTracked(as_object(b));
-  }
-  if (tracked) PyObject_GC_Track(v);
-  return v;
-}
-
-template <Op op> PyObject* unary(PyObject* self, PyObject*) {
-  Value* a = as_value(self);
-  return as_object(result_of(op, scalar::apply(op, a->node.data), a, nullptr));
-}
-
-template <Op op> Value* binary(Value* a, Value* b) {
-  return result_of(op, scalar::apply(op, a->node.data, b->node.data), a, b);
-}
-
-Value* power(Value* a, double exponent, bool whole) {
-  Value* v = result_of(Op::Power, scalar::apply(Op::Power, a->node.data, exponent), a, nullptr);
-  if (v == nullptr) return nullptr;
-  v->node.exponent = exponent;
-  v->whole_exponent = whole;
-  return v;
-}
-
-Value* constant(double data) {
-  Value* v = new_value();
-  if (v != nullptr) v->node.data = data;
-  return v;
-}
-
-// Reads a number: 1 on success, 0 when o is not one, -1 with an error set. Arrays are not numbers, so that
-// their own operators see the Value.
-int read_number(PyObject* o, double& out) {
-  if (PyFloat_Check(o)) {
-    out = PyFloat_AS_DOUBLE(o);
-    return 1;
-  }
-  PyTypeObject* type = Py_TYPE(o);
-  const bool number =
-      PyLong_Check(o) || (type->tp_as_number != nullptr && type->tp_as_number->nb_float != nullptr);
-  const bool sized = (type->tp_as_sequence != nullptr && type->tp_as_sequence->sq_length != nullptr) ||
-                     (type->tp_as_mapping != nullptr && type->tp_as_mapping->mp_length != nullptr);
-  if (!number || sized) return 0;
-  out = PyFloat_AsDouble(o);
-  return out == -1 && PyErr_Occurred() != nullptr ? -1 : 1;
-}
-
-// Owns one reference; empty after an error.
-struct Held {
-  Value* v = nullptr;
-  Held() = default;
-  explicit Held(Value* v) : v(v) {}
-  Held(const Held&) = delete;
-  Held& operator=(const Held&) = delete;
-  ~Held() { Py_XDECREF(v); }
-  PyObject* give() {
-    PyObject* o = as_object(v);
-    v = nullptr;
-    return o;
-  }
-};
-
-// o as a Value: itself or a new constant. Same results as read_number.
-int read_operand(PyObject* o, Held& out) {
-  if (is_value(o)) {
-    Py_INCREF(o);
-    out.v = as_value(o);
-    return 1;
-  }
-  double x;
-  const int got = read_number(o, x);
-  if (got != 1) return got;
-  out.v = constant(x);
-  return out.v == nullptr ? -1 : 1;
-}
-
-int read_operands(PyObject* left, PyObject* right, Held& a, Held& b) {
-  const int got = read_operand(left, a);
-  return got == 1 ? read_operand(right, b) : got;
-}
-
-// What an operator returns after a reader returned 0 or -1.
-PyObject* no_result(int got) {
-  if (got < 0) return nullptr;
-  Py_RETURN_NOTIMPLEMENTED;
-}
-
-// micrograd puts the Value first when the number stands on the left: 2 * a is a * 2.
-template <Op op> PyObject* commutative(PyObject* left, PyObject* right) {
-  if (!is_value(left)) std::swap(left, right);
-  Held a, b;
-  if (const int got = read_operands(left, right, a, b); got != 1) return no_result(got);
-  return as_object(binary<op>(a.v, b.v));
-}
-
-Value* negated(Value* v) {
-  const Held minus_one(constant(-1));
-  return minus_one.v == nullptr ? nullptr : binary<Op::Mul>(v, minus_one.v);
-}
-
-PyObject* negative(PyObject* self) { return as_object(negated(as_value(self))); }
-
-// a - b = a + (-b), and so for a number on either side.
-PyObject* subtract(PyObject* left, PyObject* right) {
-  if (is_value(left) && !is_value(right)) {
-    double x;
-    if (const int got = read_number(right, x); got != 1) return no_result(got);
-    const Held b(constant(-x));
-    return b.v == nullptr ? nullptr : as_object(binary<Op::Add>(as_value(left), b.v));
-  }
-  Held a, b;
-  if (const int got = read_operands(left, right, a, b); got != 1) return no_result(got);
-  const Held minus_b(negated(b.v));
-  if (minus_b.v == nullptr) return nullptr;
-  return as_object(is_value(left) ? binary<Op::Add>(a.v, minus_b.v) : binary<Op::Add>(minus_b.v, a.v));
-}
-
-// a / b = a * b**-1.
-PyObject* divide(PyObject* left, PyObject* right) {
-  if (is_value(left) && !is_value(right)) {
-    double x;
-    if (const int got = read_number(right, x); got != 1) return no_result(got);
-    const Held b(constant(scalar::apply(Op::Power, x, -1)));
-    return b.v == nullptr ? nullptr : as_object(binary<Op::Mul>(as_value(left), b.v));
-  }
-  Held a, b;
-  if (const int got = read_operands(left, right, a, b); got != 1) return no_result(got);
-  const Held inverse(power(b.v, -1, true));
-  if (inverse.v == nullptr) return nullptr;
-  return as_object(is_value(left) ? binary<Op::Mul>(a.v, inverse.v) : binary<Op::Mul>(inverse.v, a.v));
-}
-
-PyObject* to_power(PyObject* left, PyObject* right, PyObject* modulus) {
-  if (modulus != Py_None) {
-    PyErr_SetString(PyExc_TypeError, "pow: a Value has no power modulo a number");
-    return nullptr;
-  }
-  if (is_value(left) && !is_value(right)) {
-    double x;
-    if (const int got = read_number(right, x); got != 1) return no_result(got);
-    return as_object(power(as_value(left), x, PyLong_Check(right)));
-  }
-  Held a, b;
-  if (const int got = read_operands(left, right, a, b); got != 1) return no_result(got);
-  return as_object(binary<Op::PowerBy>(a.v, b.v));
-}
-
-PyObject* positive(PyObject* self) {
-  Py_INCREF(self);
-  return self;
-}
-
-// Order is that of the data; equality stays identity, so that Values live in sets and dictionaries.
-PyObject* compare(PyObject* self, PyObject* other, int op) {
-  if (op == Py_EQ || op == Py_NE) Py_RETURN_NOTIMPLEMENTED;
-  const double a = as_value(self)->node.data;
-  double b;
-  if (is_value(other)) {
-    b = as_value(other)->node.data;
-  } else {
-    if (const int got = read_number(other, b); got != 1) return no_result(got);
-  }
-  Py_RETURN_RICHCOMPARE(a, b, op);
 }
 
 Py_hash_t hash(PyObject* self) {
@@ -551,22 +352,13 @@ PyObject* make(PyTypeObject* type, PyObject* args, PyObject* keywords) {
   return held.give();
 }
 
-PyMethodDef methods[] = {
-    {"exp", unary<Op::Exp>, METH_NOARGS, "exp(self)"},
-    {"log", unary<Op::Log>, METH_NOARGS, "The natural logarithm."},
-    {"tanh", unary<Op::Tanh>, METH_NOARGS, "The hyperbolic tangent."},
-    {"relu", unary<Op::Relu>, METH_NOARGS, "max(self, 0)"},
-    {"sigmoid", unary<Op::Sigmoid>, METH_NOARGS, "1 / (1 + exp(-self))"},
-    {"sin", unary<Op::Sin>, METH_NOARGS, "The sine."},
-    {"cos", unary<Op::Cos>, METH_NOARGS, "The cosine."},
-    {"sqrt", unary<Op::Sqrt>, METH_NOARGS, "The square root."},
+const std::vector<PyMethodDef> own_methods = {
     {"backward", backward, METH_NOARGS,
      "Set grad to 1 and add, to the grad of every Value this one was computed from, its derivative in that Value."},
     {"zero_grad", zero_grad, METH_NOARGS,
      "Set grad to 0, here and in every Value this one was computed from."},
     {"__reduce__", reduce, METH_NOARGS, nullptr},
-    {"__setstate__", set_state, METH_O, nullptr},
-    {nullptr, nullptr, 0, nullptr}};
+    {"__setstate__", set_state, METH_O, nullptr}};
 
 PyGetSetDef attributes[] = {
     {"data", get_number<&Node::data>, set_number<&Node::data>, "The number.", const_cast<char*>("data")},
@@ -587,32 +379,26 @@ template <class F> void* slot(F* f) { return reinterpret_cast<void*>(f); }
 
 }  // namespace
 
-// Adds the type to the module; false with an error set when that fails.
-bool bind_value(PyObject* module) {
-  PyType_Slot slots[] = {{Py_tp_doc, const_cast<char*>(doc)},
-                         {Py_tp_new, slot(make)},
-                         {Py_tp_dealloc, slot(release)},
-                         {Py_tp_traverse, slot(traverse)},
-                         {Py_tp_clear, slot(clear)},
-                         {Py_tp_repr, slot(repr)},
-                         {Py_tp_richcompare, slot(compare)},
-                         {Py_tp_hash, slot(hash)},
-                         {Py_tp_methods, methods},
-                         {Py_tp_getset, attributes},
-                         {Py_nb_add, slot(commutative<Op::Add>)},
-                         {Py_nb_multiply, slot(commutative<Op::Mul>)},
-                         {Py_nb_subtract, slot(subtract)},
-                         {Py_nb_true_divide, slot(divide)},
-                         {Py_nb_power, slot(to_power)},
-                         {Py_nb_negative, slot(negative)},
-                         {Py_nb_positive, slot(positive)},
-                         {0, nullptr}};
+void init_value_type(PyObject* module) {
+  static std::vector<PyMethodDef> methods = value_functions;  // the type keeps pointing at them
+  methods.insert(methods.end(), own_methods.begin(), own_methods.end());
+  methods.push_back({nullptr, nullptr, 0, nullptr});
+  std::vector<PyType_Slot> slots = {{Py_tp_doc, const_cast<char*>(doc)},
+                                    {Py_tp_new, slot(make)},
+                                    {Py_tp_dealloc, slot(release)},
+                                    {Py_tp_traverse, slot(traverse)},
+                                    {Py_tp_clear, slot(clear)},
+                                    {Py_tp_repr, slot(repr)},
+                                    {Py_tp_hash, slot(hash)},
+                                    {Py_tp_methods, methods.data()},
+                                    {Py_tp_getset, attributes}};
+  slots.insert(slots.end(), value_operators.begin(), value_operators.end());
+  slots.push_back({0, nullptr});
   PyType_Spec spec = {"chainrule.Value", sizeof(Value), 0,
-                      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
-  value_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
-  if (value_type == nullptr) return false;
-  Py_INCREF(value_type);
-  return PyModule_AddObject(module, "Value", reinterpret_cast<PyObject*>(value_type)) == 0;
+                      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots.data()};
+  value_type = reinterpret_cast<PyTypeObject*>(Object::steal(PyType_FromSpec(&spec)).release());
+  if (PyModule_AddObjectRef(module, "Value", reinterpret_cast<PyObject*>(value_type)) < 0)
+    throw PythonError();
 }
 
-}  // namespace chainrule
+}  // namespace chainrule::python

@@ -1,5 +1,6 @@
 #include "ops/elementwise.h"
 
+#include <algorithm>
 #include <memory>
 
 #include "autograd/record.h"
@@ -153,22 +154,11 @@ template <class F, Unary row> struct PredicateOp {
 
 // ---- two arguments ----
 
-bool any_zero(const Tensor& t) {
+template <class Test> bool any(const Tensor& t, Test test) {
   const Tensor c = contiguous(t);
   return visit_dtype(c.dtype(), [&](auto v) {
     const auto* p = c.data<decltype(v)>();
-    for (int64_t i = 0; i < c.numel(); ++i)
-      if (p[i] == decltype(v){}) return true;
-    return false;
-  });
-}
-bool any_negative(const Tensor& t) {
-  const Tensor c = contiguous(t);
-  return visit_dtype(c.dtype(), [&](auto v) {
-    const auto* p = c.data<decltype(v)>();
-    for (int64_t i = 0; i < c.numel(); ++i)
-      if (p[i] < decltype(v){}) return true;
-    return false;
+    return std::any_of(p, p + c.numel(), test);
   });
 }
 
@@ -176,9 +166,10 @@ bool any_negative(const Tensor& t) {
 void check_integers(Binary row, const char* name, DType compute, const Tensor& b) {
   if (is_floating(compute)) return;
   if (row == Binary::fmod || row == Binary::remainder || row == Binary::floor_divide)
-    CR_CHECK(!any_zero(b), name, ": ZeroDivisionError: an integer divisor is zero");
+    CR_CHECK(!any(b, [](auto x) { return x == 0; }), name, ": ZeroDivisionError: an integer divisor is zero");
   if (row == Binary::pow)
-    CR_CHECK(!any_negative(b), name, ": Integers to negative integer powers are not allowed.");
+    CR_CHECK(!any(b, [](auto x) { return x < decltype(x){}; }), name,
+             ": Integers to negative integer powers are not allowed.");
 }
 
 template <class F, Binary row> void run_binary(const Tensor& out, const Tensor& a, const Tensor& b,
