@@ -85,6 +85,25 @@ template <class T>
 CR_INLINE void store(T* p, Register<T> r) {
   std::memcpy(p, &r, sizeof r);
 }
+// Past the caches, to an address that is a multiple of the register's size.
+template <class T>
+CR_INLINE void stream(T* p, Register<T> r) {
+#if defined(CR_SIMD_AVX512)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)r);
+#elif defined(CR_SIMD_AVX2)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)r);
+#elif defined(__SSE4_1__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(p), (__m128i)r);
+#else
+  store<T>(p, r);
+#endif
+}
+// Orders streamed stores before what follows: once at the end of each block of a parallel loop.
+CR_INLINE void stream_fence() {
+#if defined(__x86_64__) || defined(_M_X64)
+  _mm_sfence();
+#endif
+}
 
 // Lane i takes lane i ^ distance (distance a power of two): the step of every reduction tree.
 template <int distance>

@@ -122,10 +122,12 @@ struct Vec {
     CR_REGISTERS(v.r[i] = native::load(p + i * per_register, n - i * per_register))
     return v;
   }
-  CR_INLINE void store(T* p) const {CR_REGISTERS(native::store<T>(p + i * per_register, r[i]))} CR_INLINE
-      void store(T* p, int n) const {
-    CR_REGISTERS(native::store(p + i * per_register, r[i], n - i * per_register))
+  CR_INLINE void store(T* p) const { CR_REGISTERS(native::store<T>(p + i * per_register, r[i])); }
+  CR_INLINE void store(T* p, int n) const {
+    CR_REGISTERS(native::store(p + i * per_register, r[i], n - i * per_register));
   }
+  // Past the caches, to a multiple of 64 bytes; then native::stream_fence(). For results that the caches cannot keep.
+  CR_INLINE void stream(T* p) const { CR_REGISTERS(native::stream<T>(p + i * per_register, r[i])); }
   // 0, 1, 2, ...
   static CR_INLINE Vec iota() {
     alignas(64) static constexpr T count[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
