@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/parallel_for.h"
+#include "kernels/copy.h"
 
 namespace chainrule {
 namespace {
@@ -351,44 +352,35 @@ void run_loop(Loop loop, const LoopSpec& spec) {
 
 namespace {
 
-template <int bytes> void copy_loop(const LoopArgs& a) {
+// Elements of another type on their way.
+template <int bytes> void convert_loop(const LoopArgs& a) {
   if (a.out[0] != a.in[0]) std::memcpy(a.out[0], a.in[0], static_cast<size_t>(a.n) * bytes);
-}
-
-constexpr int64_t kTile = 32;
-
-// A transposing copy goes in square tiles, so that both sides use whole cache lines.
-template <class T> void transpose_tiles(T* dst, const T* src, int64_t rows, int64_t cols,
-                                        int64_t src_col_stride) {
-  neutral::parallel_for((rows + kTile - 1) / kTile, std::max<int64_t>(1, kGrain / (kTile * cols)),
-                        [&](int64_t b, int64_t e) {
-                          for (int64_t i0 = b * kTile; i0 < std::min(e * kTile, rows); i0 += kTile)
-                            for (int64_t j0 = 0; j0 < cols; j0 += kTile)
-                              for (int64_t i = i0; i < std::min(i0 + kTile, rows); ++i)
-                                for (int64_t j = j0; j < std::min(j0 + kTile, cols); ++j)
-                                  dst[i * cols + j] = src[i + j * src_col_stride];
-                        });
 }
 
 }  // namespace
 
 void copy_elements(const Tensor& dst, const Tensor& src) {
-  if (dst.dim() == 2 && dst.dtype() == src.dtype() && dst.is_contiguous() && src.sizes() == dst.sizes() &&
-      src.stride(0) == 1 && src.stride(1) > 1 && dst.size(0) > 1 && dst.size(1) > 1) {
-    visit_dtype(dst.dtype(), [&](auto v) {
-      using T = decltype(v);
-      transpose_tiles(dst.data<T>(), src.data<T>(), dst.size(0), dst.size(1), src.stride(1));
-    });
-    return;
-  }
-  const Loop loops[] = {nullptr, copy_loop<1>, nullptr, nullptr,     copy_loop<4>,
-                        nullptr, nullptr,      nullptr, copy_loop<8>};
+  const auto bytes = static_cast<int>(size_of(dst.dtype()));
   LoopSpec spec;
   spec.outs[0] = &dst;
   spec.ins[0] = &src;
   spec.in_count = 1;
   spec.out_types[0] = spec.in_types[0] = dst.dtype();
-  run_loop(loops[size_of(dst.dtype())], spec);
+  if (dst.dtype() != src.dtype()) {
+    const Loop loops[] = {nullptr, convert_loop<1>, nullptr, nullptr,        convert_loop<4>,
+                          nullptr, nullptr,         nullptr, convert_loop<8>};
+    return run_loop(loops[bytes], spec);
+  }
+  const Plan plan(spec);
+  if (plan.n == 0) return;
+  static_assert(kCopyDims >= kMaxDims);
+  StridedCopyArgs args{plan.op[0].data, plan.op[1].data, bytes, std::max(plan.ndim, 1), {1}, {1}, {1}};
+  for (int d = 0; d < plan.ndim; ++d) {
+    args.sizes[d] = plan.sizes[d];
+    args.dst_strides[d] = plan.op[0].strides[d];
+    args.src_strides[d] = plan.op[1].strides[d];
+  }
+  kernels::strided_copy(args);
 }
 
 }  // namespace chainrule

@@ -1,0 +1,213 @@
+#include "kernels/copy.h"
+
+#include "core/parallel_for.h"
+#include "kernels/gemm_tile.h"
+#include "simd/vec.h"
+
+namespace chainrule::CR_ISA {
+namespace {
+
+constexpr int64_t kBlockBytes = 128 << 10;  // a thread's share at a time
+constexpr int64_t kStreamBytes = 40 << 20;  // read and written: more than caches keep
+constexpr int64_t kStreamTransposed =
+    4 << 20;  // written: a power of two between the rows evicts lines half written
+
+CR_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+CR_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// A position among the dimensions [0, ndim) of a copy, and where it lies in both.
+struct Walk {
+  const StridedCopyArgs& a;
+  int ndim;
+  int64_t index[kCopyDims], dst = 0, src = 0;
+
+  Walk(const StridedCopyArgs& args, int dims, int64_t at) : a(args), ndim(dims) {
+    for (int d = ndim - 1; d >= 0; --d) {
+      index[d] = at % a.sizes[d];
+      at /= a.sizes[d];
+      dst += index[d] * a.dst_strides[d];
+      src += index[d] * a.src_strides[d];
+    }
+  }
+  void next() {
+    for (int d = ndim - 1; d >= 0; --d) {
+      dst += a.dst_strides[d];
+      src += a.src_strides[d];
+      if (++index[d] < a.sizes[d] || d == 0) return;
+      dst -= index[d] * a.dst_strides[d];
+      src -= index[d] * a.src_strides[d];
+      index[d] = 0;
+    }
+  }
+};
+
+// n elements of both in a row.
+template <class T> CR_INLINE void copy_row(T* dst, const T* src, int64_t n) {
+  constexpr int64_t lanes = 64 / sizeof(T);
+  if constexpr (sizeof(T) == 1) {
+    std::memcpy(dst, src, static_cast<size_t>(n));
+  } else {
+    int64_t i = 0;
+    for (; i + lanes <= n; i += lanes) Vec<T>::load(src + i).store(dst + i);
+    if (i < n) Vec<T>::load(src + i, static_cast<int>(n - i)).store(dst + i, static_cast<int>(n - i));
+  }
+}
+
+template <class T> void copy_flat(T* dst, const T* src, int64_t n) {
+  constexpr int64_t kBlock = kBlockBytes / sizeof(T);
+  const bool streams =
+      2 * n * int64_t{sizeof(T)} > kStreamBytes && reinterpret_cast<uintptr_t>(dst) % 64 == 0;
+  parallel_for(n, kBlock, [&](int64_t begin, int64_t end) {
+    int64_t i = begin;
+    if constexpr (sizeof(T) > 1) {
+      if (streams) {
+        for (; i + Vec<T>::lanes <= end; i += Vec<T>::lanes) Vec<T>::load(src + i).stream(dst + i);
+        native::stream_fence();
+      }
+    }
+    copy_row(dst + i, src + i, end - i);
+  });
+}
+
+template <class T> void copy_rows(const StridedCopyArgs& a) {
+  const int inner = a.ndim - 1;
+  const int64_t n = a.sizes[inner], ds = a.dst_strides[inner], ss = a.src_strides[inner];
+  int64_t rows = 1;
+  for (int d = 0; d < inner; ++d) rows *= a.sizes[d];
+  T* const to = static_cast<T*>(a.dst);
+  const T* const from = static_cast<const T*>(a.src);
+  if (rows == 1 && ds == 1 && ss == 1) return copy_flat(to, from, n);
+  parallel_for(rows, most(1, kBlockBytes / (n * int64_t{sizeof(T)})), [&](int64_t begin, int64_t end) {
+    Walk at(a, inner, begin);
+    for (int64_t row = begin; row < end; ++row, at.next()) {
+      T* dst = to + at.dst;
+      const T* src = from + at.src;
+      if (ds == 1 && ss == 1) {
+        copy_row(dst, src, n);
+      } else if (ds == 1 && ss == 0) {
+        for (int64_t i = 0; i < n; ++i) dst[i] = *src;
+      } else {
+        for (int64_t i = 0; i < n; ++i) dst[i * ds] = src[i * ss];
+      }
+    }
+  });
+}
+
+// A square of 64 bytes a side: dst[i * dst_row + j] = src[i + j * src_col].
+template <class T, bool streams> CR_INLINE void turn_square(T* dst, int64_t dst_row, const T* src,
+                                                            int64_t src_col) {
+  using X = Reg<T>;
+  constexpr int W = X::W, L = 64 / sizeof(T);
+  for (int i = 0; i < L; i += W) {
+    alignas(64) T lines[W * L];
+    for (int j = 0; j < L; j += W) {
+      typename X::V r[W];
+#pragma GCC unroll 16
+      for (int k = 0; k < W; ++k) r[k] = X::load(src + i + (j + k) * src_col);
+      X::transpose(r);
+      // Half a line must not be streamed: it would cost a write to memory of its own.
+#pragma GCC unroll 16
+      for (int k = 0; k < W; ++k) X::store(streams ? lines + k * L + j : dst + (i + k) * dst_row + j, r[k]);
+    }
+    if constexpr (streams) {
+      for (int k = 0; k < W; ++k) Vec<T>::load(lines + k * L).stream(dst + (i + k) * dst_row);
+    }
+  }
+}
+
+// The last two dimensions are rows of dst that are columns of src.
+template <class T> void transpose(const StridedCopyArgs& a) {
+  constexpr int64_t L = 64 / sizeof(T);
+  const int outer = a.ndim - 2;
+  const int64_t rows = a.sizes[outer], cols = a.sizes[outer + 1];
+  const int64_t dst_row = a.dst_strides[outer], src_col = a.src_strides[outer + 1];
+  int64_t count = 1;
+  for (int d = 0; d < outer; ++d) count *= a.sizes[d];
+  T* const to = static_cast<T*>(a.dst);
+  const T* const from = static_cast<const T*>(a.src);
+  bool aligned = reinterpret_cast<uintptr_t>(to) % 64 == 0;
+  for (int d = 0; d <= outer; ++d) aligned = aligned && a.dst_strides[d] % L == 0;
+  const bool streams = aligned && count * rows * cols * int64_t{sizeof(T)} >= kStreamTransposed;
+  // Streamed, a strip is L columns of dst, so that src is read in rows; else L rows, so that dst is written in rows.
+  const int64_t across = streams ? cols : rows, along = streams ? rows : cols;
+  const int64_t strips = (across + L - 1) / L;
+  parallel_for(count * strips, most(1, kBlockBytes / (L * along * int64_t{sizeof(T)})),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t s = begin; s < end; ++s) {
+                   const Walk at(a, outer, s / strips);
+                   const int64_t x0 = s % strips * L, x1 = least(x0 + L, across);
+                   for (int64_t y0 = 0; y0 < along; y0 += L) {
+                     const int64_t y1 = least(y0 + L, along);
+                     const int64_t i0 = streams ? y0 : x0, i1 = streams ? y1 : x1;  // rows of dst
+                     const int64_t j0 = streams ? x0 : y0, j1 = streams ? x1 : y1;
+                     T* dst = to + at.dst + i0 * dst_row + j0;
+                     const T* src = from + at.src + i0 + j0 * src_col;
+                     if (i1 - i0 == L && j1 - j0 == L) {
+                       if (streams)
+                         turn_square<T, true>(dst, dst_row, src, src_col);
+                       else
+                         turn_square<T, false>(dst, dst_row, src, src_col);
+                     } else {
+                       for (int64_t i = 0; i < i1 - i0; ++i)
+                         for (int64_t j = 0; j < j1 - j0; ++j) dst[i * dst_row + j] = src[i + j * src_col];
+                     }
+                   }
+                 }
+                 if (streams) native::stream_fence();
+               });
+}
+
+// Bytes are turned in squares by plain loops.
+void transpose_bytes(const StridedCopyArgs& a) {
+  constexpr int64_t L = 64;
+  const int outer = a.ndim - 2;
+  const int64_t rows = a.sizes[outer], cols = a.sizes[outer + 1];
+  const int64_t dst_row = a.dst_strides[outer], src_col = a.src_strides[outer + 1];
+  int64_t count = 1;
+  for (int d = 0; d < outer; ++d) count *= a.sizes[d];
+  const int64_t strips = (rows + L - 1) / L;
+  parallel_for(count * strips, most(1, kBlockBytes / (L * cols)), [&](int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; ++s) {
+      const Walk at(a, outer, s / strips);
+      char* dst = static_cast<char*>(a.dst) + at.dst;
+      const char* src = static_cast<const char*>(a.src) + at.src;
+      const int64_t i0 = s % strips * L, i1 = least(i0 + L, rows);
+      for (int64_t j0 = 0; j0 < cols; j0 += L)
+        for (int64_t i = i0; i < i1; ++i)
+          for (int64_t j = j0; j < least(j0 + L, cols); ++j) dst[i * dst_row + j] = src[i + j * src_col];
+    }
+  });
+}
+
+// Moves the dimension in which src is contiguous next to the last, when there is one: then both are a matrix there.
+bool make_matrix(StridedCopyArgs& a) {
+  const int inner = a.ndim - 1;
+  if (a.dst_strides[inner] != 1 || a.src_strides[inner] == 1 || a.src_strides[inner] == 0) return false;
+  int d = inner - 1;
+  while (d >= 0 && (a.src_strides[d] != 1 || a.sizes[d] == 1)) --d;
+  if (d < 0) return false;
+  const int64_t size = a.sizes[d], dst_stride = a.dst_strides[d];
+  for (; d + 1 < inner; ++d) {
+    a.sizes[d] = a.sizes[d + 1];
+    a.dst_strides[d] = a.dst_strides[d + 1];
+    a.src_strides[d] = a.src_strides[d + 1];
+  }
+  a.sizes[d] = size;
+  a.dst_strides[d] = dst_stride;
+  a.src_strides[d] = 1;
+  return true;
+}
+
+}  // namespace
+
+void strided_copy(const StridedCopyArgs& args) {
+  StridedCopyArgs a = args;
+  const bool matrix = make_matrix(a);
+  switch (a.element_bytes) {
+    case 1: return matrix ? transpose_bytes(a) : copy_rows<char>(a);
+    case 4: return matrix ? transpose<float>(a) : copy_rows<float>(a);
+    default: return matrix ? transpose<double>(a) : copy_rows<double>(a);
+  }
+}
+
+}  // namespace chainrule::CR_ISA

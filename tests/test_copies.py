@@ -1,0 +1,61 @@
+"""Copies from one layout to another, against NumPy's: every element size, edges of the tiles, streamed sizes."""
+
+import itertools
+
+import numpy as np
+import pytest
+from lib import cr
+
+DTYPES = ["uint8", "bool", "int32", "int64", "float32", "float64"]
+SHAPES = [(1, 1), (5, 3), (16, 16), (17, 33), (64, 1), (100, 70), (3, 16, 40), (2, 3, 31, 18), (4, 1, 65, 2)]
+
+
+def numbers(shape, dtype):
+    count = int(np.prod(shape))
+    return (np.arange(count) * 7919 % 251).astype(dtype).reshape(shape)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_permuted(shape, dtype):
+    a = numbers(shape, dtype)
+    for order in itertools.permutations(range(len(shape))):
+        got = cr.tensor(a).permute(order).contiguous()
+        assert got.is_contiguous()
+        np.testing.assert_array_equal(got.numpy(), a.transpose(order))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float64"])
+def test_into_a_strided_tensor(dtype):
+    a = numbers((40, 50), dtype)
+    for rows, cols in [(slice(None), slice(3, 35)), (slice(1, None, 2), slice(None, None, 3))]:
+        room = cr.zeros(120, 64, dtype=getattr(cr, dtype))
+        want = np.zeros((120, 64), dtype)
+        source = cr.tensor(a)[rows, cols].t()
+        m, n = source.shape
+        room[5 : 5 + 2 * m : 2, 7 : 7 + n].copy_(source)
+        want[5 : 5 + 2 * m : 2, 7 : 7 + n] = a[rows, cols].T
+        np.testing.assert_array_equal(room.numpy(), want)
+
+
+@pytest.mark.parametrize("shape", [(1024, 1200), (1030, 1099), (2, 640, 1024)], ids=str)
+def test_large_transposes(shape):  # past the size from which lines are streamed
+    a = numbers(shape, "float32")
+    np.testing.assert_array_equal(cr.tensor(a).transpose(-1, -2).contiguous().numpy(), a.swapaxes(-1, -2))
+
+
+def test_flat_copy_past_the_caches():
+    a = cr.arange(6_000_001, dtype=cr.float32)
+    assert cr.equal(a.clone(), a)
+    assert cr.equal(a[1:].clone(), a[1:])
+
+
+def test_expanded_and_reversed():
+    a = numbers((6, 70), "float32")
+    np.testing.assert_array_equal(
+        cr.tensor(a)[:, :1].expand(6, 90).contiguous().numpy(), np.repeat(a[:, :1], 90, 1)
+    )
+    np.testing.assert_array_equal(
+        cr.tensor(a)[:1].expand(50, 70).contiguous().numpy(), np.repeat(a[:1], 50, 0)
+    )
+    np.testing.assert_array_equal(cr.tensor(a).flip(0, 1).numpy(), a[::-1, ::-1])
