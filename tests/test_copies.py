@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from lib import cr
 
 DTYPES = ["uint8", "bool", "int32", "int64", "float32", "float64"]
