@@ -82,11 +82,11 @@ template <class T> void gemm_floating(const GemmArgs& g) {
                  static_cast<ptrdiff_t>(g.c_col), threads);
   };
   const int64_t work = g.m * g.n * most<int64_t>(g.k, 1);
-  if (g.batch == 1 || (work >= 4 * kParallelWork && g.batch < 4 * num_threads())) {
+  if (g.batch == 1 || (work >= kTaskWork && g.batch < 4 * num_threads())) {
     for (int64_t i = 0; i < g.batch; ++i) one(i, true);
     return;
   }
-  parallel_for(g.batch, most<int64_t>(1, kParallelWork / 2 / work), [&](int64_t begin, int64_t end) {
+  parallel_for(g.batch, most<int64_t>(1, kTaskWork / 8 / work), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) one(i, false);
   });
 }

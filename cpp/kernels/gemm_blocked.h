@@ -20,6 +20,9 @@ template <class T> struct Scratch {
 // Rows a tile: as many as the registers hold, evenly shared, for a last tile of one row runs at the speed of latency.
 CR_INLINE int tile_height(int64_t m) { return static_cast<int>(ceil_div(m, ceil_div(m, kTileRows))); }
 
+inline constexpr int64_t kGroupK = 4;            // K blocks that a tile meets in a row
+inline constexpr int64_t kRowBytes = 512 << 10;  // of A that stays in the second cache meanwhile
+
 // A slab of a product: rows [i0, i0 + m), columns [j0, j0 + n), and k in [k0, k0 + kn), with its packed operands.
 template <class T> struct Slab {
   const Product<T>& p;
@@ -53,46 +56,56 @@ template <class T> struct Slab {
              width(jp));
   }
 
-  // The tiles of panels [ip0, ip1) by [jp0, jp1).
+  // The tiles of panels [ip0, ip1) by [jp0, jp1). A tile meets several K blocks in a row, its sums in a buffer of their
+  // own: the rows of c, often a power of two apart, would push each other out of the first cache.
   void compute(int64_t ip0, int64_t ip1, int64_t jp0, int64_t jp1) const {
+    const int64_t step =
+        most<int64_t>(1, kRowBytes / (h * least(kn, kGroupK * kBlockK) * int64_t{sizeof(T)}));
+    for (int64_t kb = 0; kb < blocks(); kb += kGroupK)
+      for (int64_t ip = ip0; ip < ip1; ip += step)
+        for (int64_t jp = jp0; jp < jp1; ++jp)
+          for (int64_t i = ip; i < least(ip + step, ip1); ++i)
+            compute_tile(i, jp, kb, least(kb + kGroupK, blocks()));
+  }
+
+  void compute_tile(int64_t ip, int64_t jp, int64_t kb0, int64_t kb1) const {
     constexpr int P = kPanel<T>;
-    for (int64_t kb = 0; kb < blocks(); ++kb) {
+    alignas(64) T sums[kTileRows * P];
+    const int r = height(ip), w = width(jp), nv = static_cast<int>(ceil_div(w, Reg<T>::W));
+    const int64_t i = i0 + ip * h, j = j0 + jp * P;
+    const bool in_place = pb == nullptr && !(tail && jp == cols() - 1);
+    TileOut<T> o;
+    o.c = sums;
+    o.ldc = P;
+    o.old = p.c + i * p.ldc + j;
+    o.ld_old = p.ldc;
+    o.alpha = p.alpha;
+    o.row_bias = o.col_bias = nullptr;
+    o.tail = w - (nv - 1) * Reg<T>::W;
+    for (int64_t kb = kb0; kb < kb1; ++kb) {
       const int64_t k = k0 + kb * kBlockK;
-      const int depth_k = depth(kb);
-      const bool first = k == 0, last = k + kBlockK >= p.k;
-      for (int64_t jp = jp0; jp < jp1; ++jp) {
-        const int w = width(jp), nv = static_cast<int>(ceil_div(w, Reg<T>::W));
-        const int64_t j = j0 + jp * P;
-        const T* b = p.b.at(k, j);
-        ptrdiff_t ldb = p.b.row;
-        if (pb) {
-          b = b_panel(kb, jp);
-          ldb = P;
-        } else if (tail && jp == cols() - 1) {
-          b = tail + kb * P * kBlockK;
-          ldb = P;
-        }
-        TileOut<T> o;
+      o.beta = k == 0 ? p.beta : T(1);
+      if (kb == kb1 - 1) {
+        o.c = p.c + i * p.ldc + j;
         o.ldc = p.ldc;
-        o.alpha = p.alpha;
-        o.beta = first ? p.beta : T(1);
-        o.col_bias = last && p.col_bias ? p.col_bias + j : nullptr;
-        o.tail = w - (nv - 1) * Reg<T>::W;
-        for (int64_t ip = ip0; ip < ip1; ++ip) {
-          const int r = height(ip);
-          const int64_t i = i0 + ip * h;
-          o.c = p.c + i * p.ldc + j;
-          o.row_bias = last && p.row_bias ? p.row_bias + i : nullptr;
-          const T* a = pa ? a_panel(kb, ip) : p.a.at(i, k);
-          tiles<T>.fn[pa != nullptr][nv - 1][r - 1](depth_k, a, p.a.row, p.a.col, b, ldb, o);
+        if (k + kBlockK >= p.k) {
+          o.row_bias = p.row_bias ? p.row_bias + i : nullptr;
+          o.col_bias = p.col_bias ? p.col_bias + j : nullptr;
         }
       }
+      const T* a = pa ? a_panel(kb, ip) : p.a.at(i, k);
+      const T* b = in_place ? p.b.at(k, j) : pb ? b_panel(kb, jp) : tail + kb * P * kBlockK;
+      tiles<T>.fn[pa != nullptr][nv - 1][r - 1](depth(kb), a, p.a.row, p.a.col, b, in_place ? p.b.row : P, o);
+      o.old = sums;
+      o.ld_old = P;
     }
   }
 };
 
-inline constexpr int64_t kParallelWork = 1 << 20;  // multiplications below which one thread is faster
-inline constexpr int64_t kSlabBytes = 8 << 20;     // of packed operands at a time
+// Multiplications from which threads pay: the product of 64 x 64 matrices. A region costs about half a microsecond.
+inline constexpr int64_t kParallelWork = 1 << 18;
+inline constexpr int64_t kTaskWork = 4 << 20;   // multiplications a task
+inline constexpr int64_t kSlabBytes = 8 << 20;  // of packed operands at a time
 inline constexpr int64_t kSlabSide = 4096;
 
 // Cuts rows x cols panels into groups for threads: enough of them, as square as possible, small enough for the caches.
@@ -128,8 +141,17 @@ template <class T> void multiply_slab(const Slab<T>& s, bool threads) {
     s.compute(0, rows, 0, cols);
     return;
   }
+  const int64_t want = most<int64_t>(num_threads(), s.m * s.n * s.kn / kTaskWork);
+  if (s.pb && !s.pa && s.m <= 1024 && cols % want == 0) {
+    // A task packs the columns that it multiplies: one region instead of two.
+    parallel_for(want, 1, [&](int64_t begin, int64_t end) {
+      const int64_t j0 = begin * cols / want, j1 = end * cols / want;
+      for (int64_t j = j0; j < j1; ++j) s.pack_cols(j);
+      s.compute(0, rows, j0, j1);
+    });
+    return;
+  }
   parallel_for(na + nb, most<int64_t>(1, 32768 * (na + nb) / most<int64_t>(packed, 1)), pack);
-  const int64_t want = most<int64_t>(num_threads(), s.m * s.n * s.kn / (4 * kParallelWork));
   const Grid g = Grid::cut(s, want);
   parallel_for(g.gm * g.gn, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
@@ -143,11 +165,11 @@ template <class T> void multiply_slab(const Slab<T>& s, bool threads) {
 template <class T> void multiply_tiles(const Product<T>& p, bool threads) {
   constexpr int P = kPanel<T>;
   // B in place: when a few tiles of rows read it, or it fits the first cache anyway.
-  const bool pack_b = p.b.col != 1 || (p.m > 4 * kTileRows && p.k * p.n * int64_t{sizeof(T)} > 32768);
+  const bool pack_b = p.b.col != 1 || (p.m > 4 * kTileRows && p.k * p.n * int64_t{sizeof(T)} > 40960);
   // A in place: when few panels of columns read it, and the cache lines that a tile touches are used up soon.
   const bool pack_a = p.n > 8 * P || (p.a.col != 1 && p.n > P);
   const int64_t ms = pack_a ? least(p.m, kSlabSide) : p.m, ns = pack_b ? least(p.n, kSlabSide) : p.n;
-  const int h = tile_height(p.m);
+  const int h = tile_height(threads ? ceil_div(p.m, num_threads()) : p.m);  // whole tiles for every thread
   const int64_t ra = ceil_div(ms, h) * h, cb = ceil_div(ns, P) * P;
   const bool tail = !pack_b && p.n % Reg<T>::W != 0;
   const int64_t row_bytes = ((pack_a ? ra : 0) + (pack_b ? cb : 0) + (tail ? P : 0)) * int64_t{sizeof(T)};

@@ -238,19 +238,21 @@ template <class T> CR_INLINE T fma_scalar(T a, T b, T c) {
 #endif
 }
 
-// Where a tile's sums go: c = alpha * sum + beta * c, then + bias. beta == 0 does not read c.
+// Where a tile's sums go: c = alpha * sum + beta * old, then + bias. beta == 0 does not read old, which may be c.
 template <class T> struct TileOut {
   T* c;
   ptrdiff_t ldc;
   T alpha, beta;
-  const T* row_bias;  // one a row, or null
-  const T* col_bias;  // one a column, or null
-  int tail;           // valid lanes of the last register
+  const T* row_bias;       // one a row, or null
+  const T* col_bias;       // one a column, or null
+  int tail;                // valid lanes of the last register
+  const T* old = nullptr;  // null: c itself
+  ptrdiff_t ld_old = 0;
 };
 
 template <class T> CR_INLINE typename Reg<T>::V finish(typename Reg<T>::V sum, typename Reg<T>::V old,
                                                        const TileOut<T>& o) {
-  if (o.beta == T(0)) return sum * Reg<T>::set1(o.alpha);
+  if (o.beta == T(0)) return o.alpha == T(1) ? sum : sum * Reg<T>::set1(o.alpha);
   return Reg<T>::fma(Reg<T>::set1(o.alpha), sum, old * Reg<T>::set1(o.beta));
 }
 
@@ -265,7 +267,8 @@ void tile(int kn, const T* a, ptrdiff_t a_row, ptrdiff_t a_col, const T* b, ptrd
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
       acc[r][v] = typename X::V{};
-      __builtin_prefetch(o.c + r * o.ldc + v * X::W, 1);  // arrives while the sums are formed
+      if (o.beta != T(0))
+        __builtin_prefetch(o.c + r * o.ldc + v * X::W, 1);  // arrives while the sums are formed
     }
   }
 #pragma GCC unroll 1
@@ -283,15 +286,19 @@ void tile(int kn, const T* a, ptrdiff_t a_row, ptrdiff_t a_col, const T* b, ptrd
     b += ldb;
   }
   const bool full = o.tail == X::W;
+  const T* const olds = o.old ? o.old : o.c;
+  const ptrdiff_t ld_old = o.old ? o.ld_old : o.ldc;
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
-    T* c = o.c + r * o.ldc;
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
-      T* p = c + v * X::W;
+      T* p = o.c + r * o.ldc + v * X::W;
       const bool whole = v < NV - 1 || full;
       typename X::V old = {};
-      if (o.beta != T(0)) old = whole ? X::load(p) : X::load(p, o.tail);
+      if (o.beta != T(0)) {
+        const T* q = olds + r * ld_old + v * X::W;
+        old = whole ? X::load(q) : X::load(q, o.tail);
+      }
       auto y = finish<T>(acc[r][v], old, o);
       if (o.row_bias) y = y + X::set1(o.row_bias[r]);
       if (o.col_bias) {
