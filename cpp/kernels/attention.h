@@ -1,6 +1,11 @@
-// Scaled dot-product attention: out = softmax(scale * q k^T + mask) v for each batch and head, 64 rows of q at a time
-// against all of k (under a causal mask: the columns that some row of the block may see), so that scores stay in the cache
-// and are never stored. Products have the chains of gemm.h; a row's sum runs over virtual lanes.
+// Scaled dot-product attention: out = softmax(scale * q k^T + mask) v for each batch and head. The matrix of scores is never
+// formed: 12 rows of it at a time against 288 keys stand in the first cache (attention_strips.h), and under a causal mask
+// what lies above the diagonal is skipped by strips of 12.
+//
+// The order of sums. A score is one chain of fused multiply-adds over the width, times scale. Forward: the keys come in
+// blocks of 288; within one a row's sum of exponentials runs over virtual lanes and its product with v is one chain; from
+// block to block both are carried on, rescaled to the new maximum. Backward: the sums over queries run in blocks of 96, one
+// chain each, the sum over keys (dq) in blocks of 288; blocks are added in order, scaled as they come.
 #pragma once
 #include "core/dtype.h"
 #include "kernels/isa.h"
@@ -8,10 +13,12 @@
 namespace chainrule {
 
 // A batch of heads of matrices whose columns are contiguous. Strides in elements.
-struct Heads {
-  const void* p = nullptr;
+template <class P> struct HeadsOf {
+  P* p = nullptr;
   int64_t batch = 0, head = 0, row = 0;
 };
+using Heads = HeadsOf<const void>;
+using HeadsOut = HeadsOf<void>;
 
 struct AttentionArgs {
   DType dtype = DType::Float32;
@@ -25,12 +32,12 @@ struct AttentionArgs {
       nullptr;  // bool (true: take part) or of dtype (added), or null; any strides, 0 to broadcast
   DType mask_dtype = DType::Bool;
   int64_t mask_batch = 0, mask_head = 0, mask_row = 0, mask_col = 0;
-  // Forward: the output (dense), and each row's log(sum(exp(score))), by which the backward finds the weights again.
-  void* out = nullptr;
+  // Each row's log(sum(exp(score))), dense: written by the forward, by it the backward finds the weights again.
   void* lse = nullptr;
-  // Backward: the gradient of the output and the output itself; dense gradients to fill, of the shapes of q, k and v.
+  HeadsOut out;
+  // Backward: the gradient of the output, the output itself, and the gradients to fill.
   Heads grad, y;
-  void *dq = nullptr, *dk = nullptr, *dv = nullptr;
+  HeadsOut dq, dk, dv;
 };
 
 CR_KERNEL(attention, AttentionArgs)

@@ -21,6 +21,7 @@ struct AttentionAttrs {
 };
 
 Heads heads_of(const Tensor& t) { return {t.bytes(), t.stride(0), t.stride(1), t.stride(2)}; }
+HeadsOut heads_out(const Tensor& t) { return {t.bytes(), t.stride(0), t.stride(1), t.stride(2)}; }
 
 AttentionArgs args_of(const AttentionAttrs& attrs, const Tensor& q, const Tensor& k, const Tensor& v,
                       const Tensor* mask) {
@@ -45,9 +46,12 @@ AttentionArgs args_of(const AttentionAttrs& attrs, const Tensor& q, const Tensor
 void run_attention(const Launch& l) {
   AttentionArgs a =
       args_of(l.attrs<AttentionAttrs>(), l.in(0), l.in(1), l.in(2), l.in_count == 4 ? &l.in(3) : nullptr);
-  a.out = l.out(0).bytes();
+  a.out = heads_out(l.out(0));
   a.lse = l.out(1).bytes();
-  kernels::attention(a);
+  if (a.cols == 0 || a.width == 0)
+    fill_raw(l.out(0), 0);  // nothing takes part
+  else
+    kernels::attention(a);
 }
 const Primitive kAttention{"scaled_dot_product_attention", run_attention, sizeof(AttentionAttrs)};
 
@@ -58,8 +62,11 @@ void run_attention_grad(const Launch& l) {
   a.y = heads_of(l.in(3));
   a.lse = l.in(4).bytes();
   a.grad = heads_of(l.in(5));
-  a.dq = l.out(0).bytes(), a.dk = l.out(1).bytes(), a.dv = l.out(2).bytes();
-  kernels::attention_grad(a);
+  a.dq = heads_out(l.out(0)), a.dk = heads_out(l.out(1)), a.dv = heads_out(l.out(2));
+  if (a.rows == 0 || a.cols == 0 || a.width == 0 || a.value_width == 0)
+    for (int i = 0; i < l.out_count; ++i) fill_raw(l.out(i), 0);
+  else
+    kernels::attention_grad(a);
 }
 const Primitive kAttentionGrad{"scaled_dot_product_attention_grad", run_attention_grad,
                                sizeof(AttentionAttrs)};
@@ -69,6 +76,15 @@ Tensor with_rows(const Tensor& x) {
   NoGrad no_grad;
   const Tensor t = detach(x);
   return t.stride(3) == 1 || t.size(3) == 1 ? t : contiguous(t);
+}
+
+// Room for a result of that shape beside x: where x is a view of (batch, rows, heads, width), as the projections of a
+// transformer leave it, so is the result, and what gathers the heads again needs no copy.
+Tensor beside(const Tensor& x, int64_t heads, int64_t rows, int64_t width) {
+  const Dims sizes{x.size(0), heads, rows, width};
+  if (x.stride(1) >= x.stride(2)) return empty(sizes, x.dtype());
+  return alias(empty({sizes[0], rows, heads, width}, x.dtype()), sizes,
+               {rows * heads * width, width, heads * width, 1});
 }
 
 // (batch, kv heads, ...) as if each head were there once for every head of q that reads it.
@@ -107,7 +123,7 @@ struct Result { Tensor y, lse; };
 
 Result run(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask,
            const AttentionAttrs& attrs) {
-  Tensor y = empty({q.size(0), q.size(1), q.size(2), v.size(3)}, q.dtype());
+  Tensor y = beside(q, q.size(1), q.size(2), v.size(3));
   Tensor lse = empty({q.size(0), q.size(1), q.size(2)}, q.dtype());
   const Tensor a = with_rows(q), b = with_rows(k), c = with_rows(v);
   if (mask.defined())
@@ -122,8 +138,8 @@ std::array<Tensor, 3> gradients(const Tensor& q, const Tensor& k, const Tensor& 
                                 const Tensor& y, const Tensor& lse, const Tensor& g,
                                 const AttentionAttrs& attrs) {
   if (!recording(q, k, v, g)) {
-    Tensor dq = empty(q.sizes(), q.dtype()), dk = empty(k.sizes(), k.dtype()),
-           dv = empty(v.sizes(), v.dtype());
+    Tensor dq = beside(q, q.size(1), q.size(2), q.size(3)), dk = beside(k, k.size(1), k.size(2), k.size(3)),
+           dv = beside(v, v.size(1), v.size(2), v.size(3));
     const Tensor a = with_rows(q), b = with_rows(k), c = with_rows(v), dy = with_rows(g);
     if (mask.defined())
       launch(kAttentionGrad, {&dq, &dk, &dv}, {&a, &b, &c, &y, &lse, &dy, &mask}, attrs);
