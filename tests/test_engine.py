@@ -213,9 +213,19 @@ def test_anomaly_mode_names_operation_and_line():
             y.sum().backward()
     assert "qrt" in str(caught.value)
     if NAME != "torch":  # which warns instead
-        assert "the line to be named" in str(caught.value) or "test_engine.py" in str(caught.value)
+        assert "test_engine.py" in str(caught.value) and "# the line to be named" in str(caught.value)
     with cr.autograd.set_detect_anomaly(False):
         x.sqrt().sum().backward()
+
+
+@pytest.mark.skipif(NAME == "torch", reason="PyTorch warns instead")
+def test_anomaly_mode_names_what_saved_an_overwritten_tensor():
+    x = cr.ones(2, requires_grad=True)
+    with cr.autograd.detect_anomaly():
+        y = (x * 2).exp()  # here it was saved
+        y.add_(1)
+        with pytest.raises(RuntimeError, match=r"needed by ExpBackward0.*(\n.*)*# here it was saved"):
+            y.sum().backward()
 
 
 @pytest.mark.skipif(not TELLS_MEMORY, reason="see lib.py")

@@ -22,15 +22,21 @@ SavedTensor::SavedTensor(Tensor t, bool is_result, uint32_t output) : output_(ou
   tensor_ = is_result ? alias(t) : std::move(t);
 }
 
-Tensor SavedTensor::operator*() const {
-  if (!tensor_.defined()) return {};
-  CR_CHECK(
-      tensor_.impl()->untracked || tensor_.version() == version_,
+void SavedTensor::throw_overwritten() const {
+  const std::string* line = current_node && current_node->extras ? &current_node->extras->traceback : nullptr;
+  throw Error(text(
       "one of the variables needed for gradient computation has been modified by an inplace operation: a ",
       name_of(tensor_.dtype()), " tensor of shape ", tensor_.sizes(),
       current_node ? text(", needed by ", current_node->display_name()) : std::string(), ", is at version ",
-      tensor_.version(), "; expected version ", version_,
-      " instead. Hint: chainrule.autograd.set_detect_anomaly(True) names the line that saved it.");
+      tensor_.version(), "; expected version ", version_, " instead. ",
+      line && !line->empty()
+          ? "It was saved here:\n" + *line
+          : "Hint: chainrule.autograd.set_detect_anomaly(True) names the line that saved it."));
+}
+
+Tensor SavedTensor::operator*() const {
+  if (!tensor_.defined()) return {};
+  if (!tensor_.impl()->untracked && tensor_.version() != version_) throw_overwritten();
   if (!is_result_ || !grad_enabled || current_node == nullptr) return tensor_;
   Tensor y = alias(tensor_);
   set_history(y, Ref<Node>(current_node), output_);
