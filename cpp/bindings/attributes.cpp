@@ -276,6 +276,15 @@ void bind_tensor(Bind& bind) {
       },
       Where::Function);
   bind.op(
+      "as_subclass(Tensor self, object cls) -> Tensor",
+      [](Args& a) {
+        CR_CHECK_TYPE(PyType_Check(a.object(1)) &&
+                          PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(a.object(1)), tensor_type),
+                      "as_subclass: cls must be a subclass of Tensor");
+        return wrap_as(view_as_alias(a.tensor(0)), reinterpret_cast<PyTypeObject*>(a.object(1)));
+      },
+      Where::Method, "The same elements, recorded, as an object of a subclass.");
+  bind.op(
       "result_type(Operand tensor1, Operand tensor2) -> DType",
       [](Args& a) { return wrap(result_type(a.operand(0), a.operand(1))); }, Where::Function);
   bind.op(

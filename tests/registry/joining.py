@@ -193,9 +193,18 @@ ROWS = [
     move(
         "index_copy",
         [A((3, 4), 0, V([2, 0], "int64"), (2, 4)), A(LARGE, 1, V(SHUFFLED[0], "int64"), LARGE)],
+        [
+            E((3, 4), 0, V([2, 9], "int64"), (2, 4), type=(IndexError, RuntimeError)),
+            E((3, 4), 0, V([2, 0], "int64"), (3, 4), type=(IndexError, RuntimeError)),
+        ],
         inplace=True,
     ),
-    move("index_fill", [A((3, 4), 1, V([3, 0], "int64"), 1)], inplace=True),
+    move(
+        "index_fill",
+        [A((3, 4), 1, V([3, 0], "int64"), 1)],
+        [E((3, 4), 1, V([3, 9], "int64"), 1.0, type=IndexError)],
+        inplace=True,
+    ),
     move("take_along_dim", [A((3, 4), I((3, 2), 4), 1), A(LARGE, I(LARGE, 257), 1)]),
     move(
         "masked_select",
@@ -207,7 +216,12 @@ ROWS = [
         [A((3, 4), I((2, 2), 12)), A(LARGE, I((200, 257), 300))],
         [E((3, 4), V([12], "int64"), type=IndexError)],
     ),
-    move("masked_scatter", [A((3, 4), B((3, 4)), (12,)), A(LARGE, B(LARGE), LARGE)], inplace=True),
+    move(
+        "masked_scatter",
+        [A((3, 4), B((3, 4)), (12,)), A(LARGE, B(LARGE), LARGE)],
+        [E((3, 4), V([[True] * 4] * 3, "bool"), (7,))],
+        inplace=True,
+    ),
     move(
         "sort",
         [A((7,)), A((3, 5), 0), A((3, 5), dim=1, descending=True), A((0, 3), 1), A((3, 90)), A((), 0)],
