@@ -180,6 +180,10 @@ def test_read_only_arrays_are_never_written():
     np.testing.assert_array_equal(array(cr.tensor(a)), a)
 
 
+def test_constants():
+    assert (cr.pi, cr.e, cr.inf) == (np.pi, np.e, np.inf) and cr.nan != cr.nan and cr.newaxis is None
+
+
 def test_nested_lists_and_numbers():
     nested = [[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]]
     t = cr.tensor(nested)

@@ -133,11 +133,12 @@ struct Nested {
     }
     CR_CHECK_TYPE(is_number(o), "tensor: could not make a number of an element of type ",
                   Py_TYPE(o)->tp_name);
-    if (!PyFloat_CheckExact(o) && !PyLong_Check(o)) {  // NumPy's numbers bring a dtype of their own
-      const py::array a = py::array::ensure(py::reinterpret_borrow<py::object>(o));
-      if (const auto own = a ? dtype_of_array(a.dtype()) : std::nullopt) return see(*own);
-    }
-    see(dtype_of_scalar(unwrap_number(o)));
+    if (PyFloat_CheckExact(o)) return see(default_dtype());
+    if (PyLong_Check(o)) return see(PyBool_Check(o) ? DType::Bool : DType::Int64);
+    std::optional<DType> own;
+    if (PyObject_HasAttrString(o, "dtype"))  // a number of NumPy's
+      own = dtype_of_array(py::array::ensure(py::reinterpret_borrow<py::object>(o)).dtype());
+    see(own ? *own : dtype_of_scalar(unwrap_number(o)));
   }
   DType dtype() const { return found.value_or(default_dtype()); }
 };
