@@ -282,7 +282,8 @@ template <class F, Binary row, Kind kind> struct BinaryOp {
     check_no_partial_overlap(name(), a, b);
     const bool recorded = recording(a, b);
     constexpr Probe ua = uses_a(), ub = uses_b();
-    if (recorded && (result != a.dtype() || a.same(b)))
+    // An operand in the same memory is saved before it is overwritten, so that backward notices.
+    if (recorded && (result != a.dtype() || a.impl()->storage.get() == b.impl()->storage.get()))
       return copy_(a, apply(clone(a), a.same(b) ? clone(b) : b));
     const bool keeps = recorded && ((ua.first && a.requires_grad()) || (ub.first && b.requires_grad()));
     const Tensor before = keeps ? clone(a) : a;
