@@ -115,6 +115,45 @@ def test_retain_grad():
         assert z.grad is None
 
 
+def test_gradients_are_the_users_own():
+    """Kept gradients share no memory with each other or with what the user gave, and can be written."""
+    x, given = leaf(1, 2), leaf(3, 4).detach()
+    y, z = x * 1, x * 2
+    y.retain_grad()
+    z.retain_grad()
+    (y + z).backward(given, retain_graph=True)
+    y.grad.zero_()
+    assert z.grad.tolist() == given.tolist() == [3, 4]
+    y.grad = None
+    (y.sum() + x.sum()).backward()
+    y.grad.add_(1)
+    x = leaf(1, 2)
+    x.sum().backward(create_graph=True)
+    x.grad.detach().zero_()
+    x.grad = None
+    x.backward(given, create_graph=True)
+    x.grad.detach().zero_()
+    assert given.tolist() == [3, 4]
+
+
+def test_in_place_operations_stand_in_the_graph_by_name():
+    """Also those that need what they overwrite, with derivatives of every order."""
+    for name, function in (("Log", "log_"), ("Sin", "sin_"), ("Pow", "square_"), ("Abs", "abs_")):
+        x = leaf(2)
+        y = x * 3
+        getattr(y, function)()
+        assert y.grad_fn.name() == f"{name}Backward0"
+        assert "Mul" in y.grad_fn.next_functions[0][0].name()
+    x = leaf(2)
+    y = (x * 3).sin_().mul_(x).pow_(3).clamp_(max=9.0)
+    (first,) = cr.autograd.grad(y, x, create_graph=True)
+    (second,) = cr.autograd.grad(first, x)
+    sine, cosine = np.sin(6.0), np.cos(6.0)
+    u, du, ddu = 2 * sine, sine + 6 * cosine, 6 * cosine - 18 * sine
+    np.testing.assert_allclose(float(first), 3 * u**2 * du, rtol=1e-12)
+    np.testing.assert_allclose(float(second), 6 * u * du**2 + 3 * u**2 * ddu, rtol=1e-12)
+
+
 def test_detach_shares_memory_but_no_graph():
     x = leaf(1, 2)
     y = x.detach()
@@ -334,4 +373,7 @@ def test_gradcheck():
 
     with pytest.raises(Exception, match=r"[Jj]acobian"):
         cr.autograd.gradcheck(Wrong.apply, (x,))
+    options = {"check_undefined_grad": True, "check_grad_dtypes": True, "fast_mode": False, "nondet_tol": 0.0}
+    assert cr.autograd.gradcheck(lambda x: (x.tanh(), x * 2), (x,), **options)
+    assert cr.autograd.gradgradcheck(lambda x: x.sin(), (x,), **options)
     assert not cr.autograd.gradcheck(Wrong.apply, (x,), raise_exception=False)

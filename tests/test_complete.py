@@ -50,7 +50,7 @@ NOT_OPERATIONS = {
         itemsize long promote_types result_type set_default_dtype to type type_as
     """,
     "other topics": """
-        allclose backward copy_ cpu data data_ptr detach detach_ device dim equal fill_ from_dlpack
+        allclose as_subclass backward copy_ cpu data data_ptr detach detach_ device dim equal fill_ from_dlpack
         get_num_threads grad grad_fn index_put index_put_ is_anomaly_enabled is_contiguous is_cpu is_cuda
         is_grad_enabled is_inference is_inference_mode_enabled is_leaf item load nbytes ndim ndimension
         nelement numel numpy output_nr register_hook register_post_accumulate_grad_hook requires_grad

@@ -71,6 +71,46 @@ def test_refused(name, args, kwargs, error):
         getattr(cr, name)(*args, **options(kwargs))
 
 
+BEYOND = [
+    ("zeros", (2, -3)),
+    ("ones", (2**62,)),
+    ("full", ((2**50,), 1.0)),
+    ("empty", (2**32, 2**32)),
+    ("rand", (2**50,)),
+    ("randint", (9, (2**62,))),
+    ("randperm", (2**60,)),
+    ("arange", (2**62,)),
+    ("linspace", (0, 1, 2**60)),
+    ("eye", (2**40,)),
+]
+
+
+@pytest.mark.parametrize("name, args", BEYOND, ids=str)
+def test_sizes_that_nothing_can_hold(name, args):
+    """Negative, beyond what integers count, and more than there is memory for: said by the op that was called."""
+    says = name if NAME != "torch" else ""
+    with pytest.raises(RuntimeError, match=f"{says}.*(negative|memory|elements|[Ss]torage|overflow)"):
+        getattr(cr, name)(*args)
+
+
+def test_results_that_nothing_can_hold():
+    x = cr.ones(1)
+    for name, grow in (
+        ("repeat", lambda: x.repeat(2**40, 2**40)),
+        ("expand", lambda: x.expand(2**40, 2**40)),
+        ("pad", lambda: cr.nn.functional.pad(x, (2**62, 2**62))),
+        ("repeat_interleave", lambda: x.repeat_interleave(2**62)),
+        ("clone", lambda: x.expand(2**45).clone()),
+        ("outer", lambda: cr.outer(x.expand(2**40), x.expand(2**40))),
+        ("one_hot", lambda: cr.nn.functional.one_hot(cr.tensor([2**60]))),
+        ("as_strided", lambda: x.as_strided((2,), (2**62,))),
+        ("as_strided", lambda: x.as_strided((3,), (2**61,))),
+        ("conv2d", lambda: cr.nn.functional.conv2d(x.view(1, 1, 1, 1), x.view(1, 1, 1, 1), padding=2**40)),
+    ):
+        with pytest.raises(RuntimeError, match=name if NAME != "torch" else ""):
+            grow()
+
+
 def test_linspace_meets_its_ends_symmetrically():
     x = array(cr.linspace(-3, 7, 11))
     np.testing.assert_array_equal(x, np.arange(-3, 8))
@@ -138,6 +178,10 @@ def test_read_only_arrays_are_never_written():
             cr.from_numpy(a).fill_(1)
         assert (a == 0).all()
     np.testing.assert_array_equal(array(cr.tensor(a)), a)
+
+
+def test_constants():
+    assert (cr.pi, cr.e, cr.inf) == (np.pi, np.e, np.inf) and cr.nan != cr.nan and cr.newaxis is None
 
 
 def test_nested_lists_and_numbers():

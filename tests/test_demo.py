@@ -169,6 +169,18 @@ def test_a_bad_value_gets_one_line_and_status_2(
     ).read_text() == "mine"
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder that refuses files, whoever asks")
+@pytest.mark.parametrize("arguments", [["demo"], ["lessons", "learning-rate"]])
+def test_a_folder_that_takes_no_files_is_refused_before_the_work(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--out", "/proc/here"])
+    printed = capsys.readouterr()
+    assert stop.value.code == 2 and printed.out == ""
+    assert printed.err.endswith("argument --out: '/proc' is not writable\n")
+
+
 def test_a_bad_value_ends_the_process_with_status_2() -> None:
     done = chainrule("demo", "--epochs", "-3")
     assert done.returncode == 2 and done.stdout == ""

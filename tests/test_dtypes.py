@@ -112,6 +112,10 @@ def test_defaults_of_creation():
     assert dtype_of(cr.tensor([True, 2])) == "int64"
     assert dtype_of(cr.tensor([])) == "float32"
     assert dtype_of(cr.tensor(np.float64(1))) == "float64"
+    assert dtype_of(cr.tensor([np.float64(1), 2])) == dtype_of(cr.tensor([2.5, np.float64(1)])) == "float64"
+    assert dtype_of(cr.tensor([np.float32(1), 2])) == "float32"
+    assert dtype_of(cr.tensor([np.int32(1), np.int32(2)])) == "int32"
+    assert dtype_of(cr.tensor([cr.tensor(1, dtype=cr.uint8), np.int32(2)])) == "int32"
     assert dtype_of(cr.arange(3)) == "int64"
     assert dtype_of(cr.arange(3.0)) == "float32"
     assert dtype_of(cr.full((2,), 1)) == "int64"
@@ -153,6 +157,64 @@ def test_integers_have_no_gradient():
         ones("int64", 1).requires_grad_()
     with pytest.raises(RuntimeError):
         cr.tensor([1, 2], requires_grad=True)
+
+
+@pytest.mark.parametrize("pair", [p for p in PAIRS if isinstance(p[0], tuple)], ids=str)
+def test_inplace_bits_keep_the_dtype_or_refuse(pair):
+    a, b = map(build, pair)
+    promoted = ref.dtypes.result_type(*pair)
+    if promoted in FLOATING or (isinstance(b, cr.Tensor) and b.ndim > a.ndim):
+        return
+    same = a
+    if ref.dtypes.can_cast(promoted, pair[0][0]):
+        a &= b
+        a |= b
+        a ^= b
+        if promoted != "bool":
+            a <<= b
+            a >>= b
+        assert a is same and dtype_of(a) == pair[0][0]
+    else:
+        for change in ("__iand__", "__ior__", "__ixor__", "__ilshift__", "__irshift__"):
+            with pytest.raises(RuntimeError, match=r"can't be cast|cannot be cast"):
+                getattr(a, change)(b)
+        assert (array(a) == 1).all()
+
+
+@pytest.mark.parametrize(
+    "dtype, number",
+    [
+        ("uint8", 300),
+        ("uint8", -300),
+        ("uint8", 1e10),
+        ("uint8", float("nan")),
+        ("int32", 2**40),
+        ("int32", 3e9),
+        ("int64", 1e30),
+        ("int64", float("inf")),
+    ],
+)
+def test_numbers_that_integers_cannot_hold(dtype, number):
+    """Refused, before anything has changed, wherever a number is written."""
+    dtype, mask = getattr(cr, dtype), cr.tensor([True, False])
+    x = cr.ones(2, dtype=dtype)
+    for write in (
+        lambda: cr.tensor(number, dtype=dtype),
+        lambda: cr.tensor([1, number], dtype=dtype),
+        lambda: x.fill_(number),
+        lambda: x.__setitem__(0, number),
+        lambda: x.__setitem__(mask, number),
+        lambda: x.masked_fill_(mask, number),
+        lambda: x.index_fill_(0, cr.tensor([0]), number),
+        lambda: x.scatter_(0, cr.tensor([0]), number),
+    ):
+        with pytest.raises((RuntimeError, ValueError), match=r"overflow|unpacking"):
+            write()
+    assert x.tolist() == [1, 1] and x._version == 0
+
+
+def test_negative_numbers_wrap_into_uint8():
+    assert cr.tensor(-1, dtype=cr.uint8).item() == cr.full((), -1, dtype=cr.uint8).item() == 255
 
 
 def test_booleans_have_no_negative():

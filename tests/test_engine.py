@@ -160,17 +160,23 @@ def test_long_kernels_release_the_interpreter():
 
 @pytest.mark.skipif(NAME == "torch", reason="PyTorch hangs")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_forked_process_computes():
-    """After parallel work in the parent, a child computes and differentiates, and gets the same bits."""
+def test_a_forked_process_trains():
+    """After the parent has trained on several threads, its children train too, and get the same bits."""
     program = """
         import os, warnings
         warnings.simplefilter("ignore")
         cr.set_num_threads(2)
         def train():
-            x = cr.full((300, 300), 0.01, requires_grad=True)
-            loss = ((x @ x).tanh() + x.exp()).sum()
-            loss.backward()
-            return float(loss), float(x.grad.sum())
+            cr.manual_seed(0)
+            x = cr.randn(200, 300)
+            model = cr.nn.Sequential(cr.nn.Linear(300, 300), cr.nn.Tanh(), cr.nn.Linear(300, 300))
+            optimizer = cr.optim.Adam(model.parameters(), lr=0.01)
+            for _ in range(3):
+                optimizer.zero_grad()
+                loss = (model(x) - x.exp()).square().mean()
+                loss.backward()
+                optimizer.step()
+            return loss.item(), [float(p.sum()) for p in model.parameters()]
         before = train()
         children = []
         for _ in range(3):
@@ -213,9 +219,19 @@ def test_anomaly_mode_names_operation_and_line():
             y.sum().backward()
     assert "qrt" in str(caught.value)
     if NAME != "torch":  # which warns instead
-        assert "the line to be named" in str(caught.value) or "test_engine.py" in str(caught.value)
+        assert "test_engine.py" in str(caught.value) and "# the line to be named" in str(caught.value)
     with cr.autograd.set_detect_anomaly(False):
         x.sqrt().sum().backward()
+
+
+@pytest.mark.skipif(NAME == "torch", reason="PyTorch warns instead")
+def test_anomaly_mode_names_what_saved_an_overwritten_tensor():
+    x = cr.ones(2, requires_grad=True)
+    with cr.autograd.detect_anomaly():
+        y = (x * 2).exp()  # here it was saved
+        y.add_(1)
+        with pytest.raises(RuntimeError, match=r"needed by ExpBackward0.*(\n.*)*# here it was saved"):
+            y.sum().backward()
 
 
 @pytest.mark.skipif(not TELLS_MEMORY, reason="see lib.py")

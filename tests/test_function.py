@@ -93,6 +93,26 @@ def test_no_zeros_when_not_wanted():
     assert float(x.grad) == 2
 
 
+def test_results_that_are_no_tensors():
+    """They come out as they are, and backward sees None for each."""
+
+    class Mixed(cr.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return "name", x * 2, None, 3, x * 5
+
+        @staticmethod
+        def backward(ctx, *grads):
+            assert [g is None for g in grads] == [True, False, True, True, False]
+            return grads[1] * 2 + grads[4] * 5
+
+    x = leaf(1)
+    name, a, nothing, number, b = Mixed.apply(x)
+    assert (name, nothing, number) == ("name", None, 3)
+    (a + b).backward()
+    assert float(x.grad) == 7
+
+
 def test_mark_dirty():
     class Double(cr.autograd.Function):
         @staticmethod

@@ -154,9 +154,20 @@ def test_equal_extrema_share_the_gradient():
 
 
 def test_gradient_at_the_kinks():
-    """Where there is no derivative PyTorch's choice counts: 0 for relu and abs, half for a tie of two."""
+    """Where there is no derivative PyTorch's choice counts: 0 for relu and abs, half for a tie of two,
+    all of it for a number at the bound of clamp."""
     zero = tensor(np.zeros(1), requires_grad=True)
     for function, want in ((cr.relu, 0.0), (cr.abs, 0.0), (lambda x: cr.maximum(x, x.detach()), 0.5)):
         assert float(cr.autograd.grad(function(zero).sum(), zero)[0]) == want
+    for function in (lambda x: x**0, lambda x: cr.atan2(x, x), lambda x: cr.atan2(x, -x)):
+        assert float(cr.autograd.grad(function(zero).sum(), zero)[0]) == 0
     edges = tensor(np.array([-1.0, 0.0, 1.0]), requires_grad=True)
+    for bounds in (
+        {"min": edges.detach()},
+        {"max": edges.detach()},
+        {"min": edges.detach() - 1, "max": edges.detach()},
+    ):
+        np.testing.assert_array_equal(
+            array(cr.autograd.grad(edges.clamp(**bounds).sum(), edges)[0]), [1, 1, 1]
+        )
     np.testing.assert_array_equal(array(cr.autograd.grad(edges.clamp(-1, 1).sum(), edges)[0]), [1, 1, 1])

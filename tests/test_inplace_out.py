@@ -117,6 +117,33 @@ def test_out_of_the_wrong_kind(row):
     assert (array(out) == 7).all()
 
 
+PAIRS = {
+    "sort": lambda x, **out: cr.sort(x, dim=1, **out),
+    "topk": lambda x, **out: cr.topk(x, 2, **out),
+    "kthvalue": lambda x, **out: cr.kthvalue(x, 2, **out),
+    "max": lambda x, **out: cr.max(x, 1, **out),
+    "min": lambda x, **out: cr.min(x, 1, **out),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_out_of_two(name):
+    """Values and indices into a pair of tensors, or nothing into either."""
+    x = cr.from_numpy(np.random.default_rng(0).normal(size=(4, 5)))
+    want = PAIRS[name](x)
+    out = cr.empty(0, dtype=cr.float64), cr.empty(0, dtype=cr.int64)
+    got = PAIRS[name](x, out=out)
+    assert got.values is out[0] and got.indices is out[1]
+    same(array(out[0]), array(want.values), name)
+    same(array(out[1]), array(want.indices), name)
+    wrong = cr.full_like(want.values, 7.0), cr.zeros(want.indices.shape, dtype=cr.bool)
+    for bad in (wrong, wrong[:1], wrong[0], 3):
+        with pytest.raises((RuntimeError, TypeError)):
+            PAIRS[name](x, out=bad)
+    if NAME != "torch":
+        assert (array(wrong[0]) == 7).all()
+
+
 @pytest.mark.parametrize("row", [r for r in OUT if r.orders], ids=lambda r: r.label)
 def test_out_does_not_record(row):
     """Nothing can be differentiated through `out=`, so a graph is refused."""

@@ -32,8 +32,18 @@ def test_numpy_keeps_the_memory_alive():
 def test_numpy_functions_take_tensors():
     t = cr.arange(4.0)
     assert np.sum(np.asarray(t)) == 6
-    np.testing.assert_array_equal(np.add(np.asarray(t), 1), [1, 2, 3, 4])
-    assert isinstance(np.float64(2.0) * t, (np.ndarray, cr.Tensor))
+    a = np.arange(1.0, 5.0, dtype=np.float32)
+    for got, want in (
+        (np.add(t, 1), [1, 2, 3, 4]),
+        (t + a, [1, 3, 5, 7]),
+        (np.float64(2.0) * t, [0, 2, 4, 6]),
+        (np.sqrt(t * t), [0, 1, 2, 3]),
+        (t == a - 1, [True] * 4),
+    ):
+        assert isinstance(got, cr.Tensor)
+        np.testing.assert_array_equal(array(got), want)
+    if NAME != "torch":  # which compares identities
+        assert (t != a).all() and (t < a).all() and not (a < t).any()
 
 
 def test_asarray_casts():
@@ -152,6 +162,33 @@ def test_device():
     for wrong in ("gpu", "cuda:x", "cpu:-1", ""):
         with pytest.raises(RuntimeError):
             cr.device(wrong)
+        with pytest.raises(RuntimeError):
+            t.to(wrong)
+    here = cr.device("cpu")
+    assert here == t.device and here.index is None and repr(here) == "device(type='cpu')"
+    assert cr.device("cpu", 0) == cr.device("cpu:0") != here and cr.device("cpu:0").index == 0
+    assert str(cr.device("cpu", 0)) == "cpu:0"
+    assert pickle.loads(pickle.dumps(here)) == here
+    assert cr.zeros(1, device=here).device == cr.nn.Linear(1, 1, device=here).weight.device == here
+
+
+def test_to():
+    """A dtype, a device or another tensor, by place and by name."""
+    t, here = cr.ones(2), cr.device("cpu")
+    assert t.to(here) is t.to(device=here) is t.to(device="cpu") is t.to(t) is t
+    assert t.to(here, cr.int64).dtype == t.to(device=here, dtype=cr.int64).dtype == cr.int64
+    assert t.to("cpu", cr.float64).dtype == t.to(dtype=cr.float64).dtype == cr.float64
+    assert t.to(cr.zeros(1, dtype=cr.uint8)).dtype == cr.uint8
+    assert t.to(cr.float32, copy=True) is not t
+    assert cr.nn.Linear(1, 1).to(here, cr.float64).weight.dtype == cr.float64
+    for wrong in ({"dtype": "cpu"}, {"device": 3}, {"device": cr.float32}):
+        with pytest.raises((TypeError, RuntimeError)):
+            t.to(**wrong)
+
+
+def test_type():
+    assert cr.ones(1).type() == f"{NAME}.FloatTensor" and cr.tensor([1]).type() == f"{NAME}.LongTensor"
+    assert cr.ones(1).type(cr.float64).dtype == cr.float64
 
 
 def test_threads():

@@ -32,6 +32,9 @@ def write(rng, t, others):
         lambda: t.mul_(1.5),
         lambda: t.add_(t.detach() * 0.1),
         lambda: t.tanh_(),
+        lambda: t.sin_(),
+        lambda: t.mul_(other) if t.shape == other.shape and t is not other else t.cos_(),
+        lambda: t.square_().mul_(0.3),
         lambda: t.sigmoid_(),
         lambda: t.clamp_(-1, 1),
         lambda: t.zero_(),
@@ -68,7 +71,7 @@ def without_graph(rng, t, others):
 
 
 def run(lib, seed):
-    """Values of everything and gradients of both leaves; or the error."""
+    """Values of everything, gradients of both leaves and sometimes those of the gradients; or the error."""
     rng, numbers = random.Random(seed), np.random.default_rng(seed)
     leaves = [lib.from_numpy(numbers.normal(size=(4, 6))).requires_grad_() for _ in range(2)]
     tensors = [leaf * 1 for leaf in leaves]
@@ -81,10 +84,16 @@ def run(lib, seed):
             if t.ndim or step is not assign:
                 tensors += step(rng, t, tensors)
         loss = sum((t * t).sum() for t in tensors)
-        grads = lib.autograd.grad(loss, leaves, allow_unused=True, create_graph=rng.random() < 0.3)
+        twice = rng.random() < 0.3
+        grads = list(lib.autograd.grad(loss, leaves, allow_unused=True, create_graph=twice))
+        slopes = [g for g in grads if g is not None and g.requires_grad]
+        if twice and slopes:
+            grads += lib.autograd.grad(sum((g * g).sum() for g in slopes), leaves, allow_unused=True)
     except RuntimeError as error:
         return error
-    return [array(t) for t in tensors], [np.zeros((4, 6)) if g is None else array(g) for g in grads]
+    return [array(t) for t in tensors], [
+        np.zeros((4, 6)) if g is None else array(g.detach().clone()) for g in grads
+    ]
 
 
 @pytest.mark.parametrize("start", range(0, 2000, 250))

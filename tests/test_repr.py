@@ -28,6 +28,25 @@ PRINTED = [
     (lambda: cr.ones(2, requires_grad=True), "tensor([1., 1.], requires_grad=True)"),
     (lambda: cr.ones(2, requires_grad=True) * 2, "tensor([2., 2.], grad_fn=<MulBackward0>)"),
     (lambda: cr.ones(2, requires_grad=True).sum(), "tensor(2., grad_fn=<SumBackward0>)"),
+    *[
+        (
+            lambda f=f: f(cr.full((1, 2), 0.5, requires_grad=True)),
+            f"tensor({values}, grad_fn=<{name}>)",
+        )
+        for f, values, name in [
+            (lambda x: x**2, "[[0.2500, 0.2500]]", "PowBackward0"),
+            (lambda x: x**3, "[[0.1250, 0.1250]]", "PowBackward0"),
+            (lambda x: x.sum(0), "[0.5000, 0.5000]", "SumBackward1"),
+            (lambda x: x.mean(1), "[0.5000]", "MeanBackward1"),
+            (lambda x: x.mean(), "0.5000", "MeanBackward0"),
+            (lambda x: x.max(), "0.5000", "MaxBackward1"),
+            (lambda x: x.t(), "[[0.5000],\n        [0.5000]]", "TBackward0"),
+            (lambda x: x.squeeze(0), "[0.5000, 0.5000]", "SqueezeBackward1"),
+            (lambda x: x.log1p(), "[[0.4055, 0.4055]]", "Log1PBackward0"),
+            (lambda x: x.clamp(0, 1), "[[0.5000, 0.5000]]", "ClampBackward1"),
+            (lambda x: x.softmax(1), "[[0.5000, 0.5000]]", "SoftmaxBackward0"),
+        ]
+    ],
     (lambda: cr.arange(2000), "tensor([   0,    1,    2,  ..., 1997, 1998, 1999])"),
     (
         lambda: cr.zeros(2, 2, 2),
@@ -67,6 +86,7 @@ def test_print_options():
         assert repr(cr.arange(5)) == "tensor([0,  ..., 4])"
         cr.set_printoptions(profile="default", sci_mode=True)
         assert repr(x) == "tensor([3.3333e-01, 6.6667e-01])"
+        assert repr(x - 0.5) == "tensor([-1.6667e-01,  1.6667e-01])"
     finally:
         cr.set_printoptions(profile="default", sci_mode=None)
     assert repr(x) == "tensor([0.3333, 0.6667])"

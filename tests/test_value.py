@@ -249,6 +249,40 @@ def test_operations_defined_in_python() -> None:
         (z * 2).backward()
 
 
+def ordered(root: Value) -> list[Value]:
+    """Every value below, each after what it was made of, as micrograd finds them."""
+    found: list[Value] = []
+    seen: set[Value] = set()
+
+    def visit(v: Value) -> None:
+        if v not in seen:
+            seen.add(v)
+            for child in v._prev:
+                visit(child)
+            found.append(v)
+
+    visit(root)
+    return found
+
+
+def test_backward_by_hand() -> None:
+    """The loop of micrograd's backward(), written by the user over `_prev` and `_backward`."""
+    a, b = Value(2.0, label="a"), Value(-3.0, label="b")
+    loss = ((a * b + 10).tanh() * -2 + b**2 / a).relu()
+    loss.backward()
+    wanted = [a.grad, b.grad]
+    values = ordered(loss)
+    assert len({id(v) for v in values}) == len(values) == len(ordered(loss))
+    assert sorted(v._op for v in values if v._op) == ["*", "*", "*", "**-1", "**2", "+", "+", "ReLU", "tanh"]
+    assert {v.label for v in values} >= {"a", "b"}
+    for v in values:
+        v.grad = 0
+    loss.grad = 1
+    for v in reversed(values):
+        v._backward()
+    assert [a.grad, b.grad] == pytest.approx(wanted, rel=1e-14) and wanted[0] != 0
+
+
 class Named(Value):
     """A subclass with attributes of its own."""
 

@@ -30,10 +30,10 @@ void add_to_grad(AutogradMeta& m, const Tensor& variable, Tensor g) {
     } else {
       add_into(m.grad, g);
     }
-  } else if (grad_enabled) {
-    m.grad = g;
+  } else if (is_sole_owner(g) && g.strides() == variable.strides()) {
+    m.grad = std::move(g);
   } else {
-    m.grad = is_sole_owner(g) && g.strides() == variable.strides() ? std::move(g) : clone(detach(g));
+    m.grad = clone(grad_enabled ? g : detach(g));
   }
 }
 

@@ -9,6 +9,7 @@
 #include "autograd/mode.h"
 #include "ops/elementwise.h"
 #include "ops/fill.h"
+#include "ops/views.h"
 
 namespace chainrule {
 namespace {
@@ -160,7 +161,7 @@ void run_hooks_before(Node* node, Grads& grads) {
     if (!g.defined()) continue;
     Tensor t{tensor};
     Tensor& grad = meta_of(t).grad;
-    grad = grad.defined() ? accumulate(grad, g) : g;
+    grad = grad.defined() ? accumulate(grad, g) : clone(g);  // the user's own, to write into
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cctype>
+#include <cstring>
 
 #include "autograd/meta.h"
 #include "autograd/mode.h"
@@ -37,19 +38,27 @@ void Node::destroy(Node* n) {
   pending = nullptr;
 }
 
-// "max_pool2d" is shown as MaxPool2dBackward0, as PyTorch does.
+// As PyTorch shows it: "log_softmax" is LogSoftmaxBackward0, "avg_pool2d" AvgPool2DBackward0, and "sum/1", its second
+// form of a sum, SumBackward1.
 std::string Node::display_name() const {
+  static constexpr const char* kOtherwise[][2] = {{"square", "pow"},
+                                                  {"pow_number", "pow"},
+                                                  {"pow", "pow/1"},
+                                                  {"clamp", "clamp/1"},
+                                                  {"layer_norm", "native_layer_norm"},
+                                                  {"batch_norm", "native_batch_norm"},
+                                                  {"group_norm", "native_group_norm"}};
+  const char* shown = name;
+  for (const auto& [ours, theirs] : kOtherwise)
+    if (std::strcmp(name, ours) == 0) shown = theirs;
   std::string out;
   bool upper = true;
-  for (const char* c = name; *c; ++c) {
-    if (*c == '_') {
-      upper = true;
-    } else {
-      out += upper ? static_cast<char>(std::toupper(*c)) : *c;
-      upper = false;
-    }
+  const char* c = shown;
+  for (; *c && *c != '/'; ++c) {
+    if (*c != '_') out += upper ? static_cast<char>(std::toupper(*c)) : *c;
+    upper = *c == '_' || std::isdigit(*c);
   }
-  return out + "Backward0";
+  return out + "Backward" + (*c ? c + 1 : "0");
 }
 
 uint64_t HookList::next_id() {

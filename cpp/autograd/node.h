@@ -70,6 +70,7 @@ struct Node : Counted {
     std::vector<std::pair<uint32_t, TensorImpl*>> retained;  // tensors that keep their gradient
     std::vector<std::pair<uint64_t, Ref<NodeHook>>> before, after;
     std::string traceback;   // where it was made, in anomaly mode
+    Node* write = nullptr;   // the node that stands in the graph for this one, which wrote into a view
     void* python = nullptr;  // its Python object while one exists
   };
   std::unique_ptr<Extras> extras;

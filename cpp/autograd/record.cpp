@@ -1,6 +1,7 @@
 #include "autograd/record.h"
 
 #include "core/shape_checks.h"
+#include "ops/fill.h"
 #include "ops/views.h"
 
 namespace chainrule {
@@ -22,18 +23,67 @@ SavedTensor::SavedTensor(Tensor t, bool is_result, uint32_t output) : output_(ou
   tensor_ = is_result ? alias(t) : std::move(t);
 }
 
-Tensor SavedTensor::operator*() const {
-  if (!tensor_.defined()) return {};
-  CR_CHECK(
-      tensor_.impl()->untracked || tensor_.version() == version_,
+void SavedTensor::throw_overwritten() const {
+  const std::string* line = current_node && current_node->extras ? &current_node->extras->traceback : nullptr;
+  throw Error(text(
       "one of the variables needed for gradient computation has been modified by an inplace operation: a ",
       name_of(tensor_.dtype()), " tensor of shape ", tensor_.sizes(),
       current_node ? text(", needed by ", current_node->display_name()) : std::string(), ", is at version ",
-      tensor_.version(), "; expected version ", version_,
-      " instead. Hint: chainrule.autograd.set_detect_anomaly(True) names the line that saved it.");
+      tensor_.version(), "; expected version ", version_, " instead. ",
+      line && !line->empty()
+          ? "It was saved here:\n" + *line
+          : "Hint: chainrule.autograd.set_detect_anomaly(True) names the line that saved it."));
+}
+
+namespace {
+
+// The history of a base one of whose views was written by `inner`: the gradient of the written part goes through
+// inner, the rest passes.
+struct WriteSlice final : Node {
+  std::string display_name() const override { return "CopySlices"; }
+  Ref<Node> inner;
+  Tensor base, view;  // geometry only
+  ~WriteSlice() override { inner->extra().write = nullptr; }
+  void backward(Grads& gs, Grads& out) override {
+    if (!gs[0].defined()) return;
+    Grads slice(1), inner_out(inner->edges.size());
+    slice[0] = slice_of_gradient(gs[0], base, view);
+    {
+      const CurrentNode now(inner.get());
+      inner->backward(slice, inner_out);
+    }
+    if (edges[0]) out[0] = replace_slice(gs[0], inner_out[0], base, view);
+    for (int i = 1; i < inner_out.size(); ++i) out[i] = inner_out[i];
+  }
+  void free_saved() override { inner->free_saved(); }
+};
+
+// A written view as a result of its base's write: the history of what the inner node has saved of its result.
+struct ViewOfWrite final : Node {
+  Tensor base, view;  // geometry only
+  explicit ViewOfWrite(WriteSlice* write) : base(write->base), view(write->view) {
+    name = "as_strided";
+    edges.resize(1);
+    edges[0] = Edge{Ref<Node>(write), 0};
+  }
+  void backward(Grads& gs, Grads& out) override {
+    if (gs[0].defined()) out[0] = replace_slice(zeros(base.sizes(), gs[0].dtype()), gs[0], base, view);
+  }
+};
+
+Ref<Node> view_of_write(Node* write) { return Ref<Node>(new ViewOfWrite(static_cast<WriteSlice*>(write))); }
+
+}  // namespace
+
+Tensor SavedTensor::operator*() const {
+  if (!tensor_.defined()) return {};
+  if (!tensor_.impl()->untracked && tensor_.version() != version_) throw_overwritten();
   if (!is_result_ || !grad_enabled || current_node == nullptr) return tensor_;
   Tensor y = alias(tensor_);
-  set_history(y, Ref<Node>(current_node), output_);
+  if (current_node->extras && current_node->extras->write)
+    set_history(y, view_of_write(current_node->extras->write));
+  else
+    set_history(y, Ref<Node>(current_node), output_);
   return y;
 }
 
@@ -62,30 +112,6 @@ void before_write(const char* op, const Tensor& x, bool recorded) {
 
 void before_write(const char* op, const Tensor& x) { before_write(op, x, false); }
 
-namespace {
-
-// The history of a base one of whose views was written by `inner`: the gradient of the written part goes through
-// inner, the rest passes.
-struct WriteSlice final : Node {
-  std::string display_name() const override { return "CopySlices"; }
-  Ref<Node> inner;
-  Tensor base, view;  // geometry only
-  void backward(Grads& gs, Grads& out) override {
-    if (!gs[0].defined()) return;
-    Grads slice(1), inner_out(inner->edges.size());
-    slice[0] = slice_of_gradient(gs[0], base, view);
-    {
-      const CurrentNode now(inner.get());
-      inner->backward(slice, inner_out);
-    }
-    if (edges[0]) out[0] = replace_slice(gs[0], inner_out[0], base, view);
-    for (int i = 1; i < inner_out.size(); ++i) out[i] = inner_out[i];
-  }
-  void free_saved() override { inner->free_saved(); }
-};
-
-}  // namespace
-
 void record_write_node(const Tensor& x, Ref<Node> node) {
   AutogradMeta* m = x.impl()->autograd;
   if (m == nullptr || !m->view) {
@@ -101,6 +127,7 @@ void record_write_node(const Tensor& x, Ref<Node> node) {
   slice->base = alias(base);
   slice->view = alias(x);
   slice->inner = std::move(node);
+  slice->inner->extra().write = slice;
   // The inner node must compute the view's own gradient whenever the base wants it.
   if (slice->edges[0]) slice->inner->edges[0] = slice->edges[0];
   set_history(base, ref);

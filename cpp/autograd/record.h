@@ -34,6 +34,7 @@ class SavedTensor {
   bool defined() const { return tensor_.defined(); }
 
  private:
+  [[noreturn]] void throw_overwritten() const;
   Tensor tensor_;
   uint32_t version_ = 0;
   uint32_t output_ = 0;

@@ -8,6 +8,7 @@
 #include "autograd/mode.h"
 #include "autograd/record.h"
 #include "core/shape_checks.h"
+#include "core/unnamed_error.h"
 #include "ops/elementwise.h"
 
 namespace chainrule::python {
@@ -226,6 +227,11 @@ PyObject* call_op(PyObject* callable, PyObject* const* given, size_t flags, PyOb
         for (i = 0; i < total && s.params[i].name != "dim";) ++i;
       if (i == total && PyUnicode_CompareWithASCIIString(name, "keepdims") == 0)
         for (i = 0; i < total && s.params[i].name != "keepdim";) ++i;
+      for (const auto& [other, known] : {std::pair{"value", "src"}, {"split_size_or_sections", "split_size"}})
+        if (i == total && PyUnicode_CompareWithASCIIString(name, other) == 0)
+          for (i = 0; i < total && s.params[i].name != known;) ++i;
+      if (i == total && PyUnicode_CompareWithASCIIString(name, "tensor") == 0 && s.params[0].name == "self")
+        i = 0;
       if (i == total && PyUnicode_CompareWithASCIIString(name, "x") == 0 && s.params[0].name == "self") i = 0;
       if (i == total && PyUnicode_CompareWithASCIIString(name, "input") == 0 && s.params[0].name == "self")
         i = 0;
@@ -246,6 +252,9 @@ PyObject* call_op(PyObject* callable, PyObject* const* given, size_t flags, PyOb
       }
     }
     return op.f(args);
+  } catch (const UnnamedError& error) {
+    PyErr_SetString(PyExc_RuntimeError, text(s.name, ": ", error.what()).c_str());
+    return nullptr;
   } catch (...) {
     set_python_error();
     return nullptr;

@@ -93,16 +93,20 @@ PyObject* to(Args& a) {
   for (int i : {1, 2, 3}) {
     PyObject* o = a.object(i);
     if (o == Py_None) continue;
-    if (is_tensor(o))
+    if (i == 1 && is_tensor(o))
       dtype = unwrap_impl(o)->dtype;
-    else if (is_dtype(o))
+    else if (i != 3 && is_dtype(o))
       dtype = unwrap_dtype(o);
-    else if (PyUnicode_Check(o) && std::strncmp(PyUnicode_AsUTF8(o), "cpu", 3) != 0)
-      throw Error(
-          text("to: device '", PyUnicode_AsUTF8(o), "' is not available: chainrule runs on 'cpu' only"));
-    else
-      CR_CHECK_TYPE(i != 3 && (PyUnicode_Check(o) || is_device(o)),
-                    "to: expected a dtype, a device or a tensor, not ", Py_TYPE(o)->tp_name);
+    else if (i == 2 || !is_device(o)) {
+      if (i != 2 && PyUnicode_Check(o))
+        throw Error(
+            text("to: device '", PyUnicode_AsUTF8(o), "' is not available: chainrule runs on 'cpu' only"));
+      throw TypeError(text("to: expected ",
+                           i == 1   ? "a dtype, a device or a tensor"
+                           : i == 2 ? "a dtype"
+                                    : "a device",
+                           ", not ", Py_TYPE(o)->tp_name));
+    }
   }
   const Tensor y = to_dtype(t, dtype);
   return wrap(y.same(t) && a.flag(5) ? clone(t) : y);
@@ -245,8 +249,14 @@ void bind_tensor(Bind& bind) {
       "type_as(Tensor self, Tensor other) -> Tensor",
       [](Args& a) { return wrap(to_dtype(a.tensor(0), a.tensor(1).dtype())); }, Where::Method);
   bind.op(
-      "type(Tensor self, DType dtype) -> Tensor",
-      [](Args& a) { return wrap(to_dtype(a.tensor(0), unwrap_dtype(a.object(1)))); }, Where::Method);
+      "type(Tensor self, DType? dtype=None) -> object",
+      [](Args& a) -> PyObject* {
+        static const char* const kinds[] = {"Bool", "Byte", "Int", "Long", "Float", "Double"};
+        const Tensor x = a.tensor(0);
+        if (a.has(1)) return wrap(to_dtype(x, unwrap_dtype(a.object(1))));
+        return PyUnicode_FromFormat("chainrule.%sTensor", kinds[static_cast<int>(x.dtype())]);
+      },
+      Where::Method, "The tensor in another dtype; without one, the name of its own type.");
   bind.op("cpu(Tensor self) -> Tensor", [](Args& a) { return Py_NewRef(a.object(0)); }, Where::Method);
   bind_cast<DType::Float32>(bind, "float(Tensor self) -> Tensor");
   bind_cast<DType::Float64>(bind, "double(Tensor self) -> Tensor");
@@ -265,6 +275,15 @@ void bind_tensor(Bind& bind) {
         return wrap_as(t, reinterpret_cast<PyTypeObject*>(a.object(0)));
       },
       Where::Function);
+  bind.op(
+      "as_subclass(Tensor self, object cls) -> Tensor",
+      [](Args& a) {
+        CR_CHECK_TYPE(PyType_Check(a.object(1)) &&
+                          PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(a.object(1)), tensor_type),
+                      "as_subclass: cls must be a subclass of Tensor");
+        return wrap_as(view_as_alias(a.tensor(0)), reinterpret_cast<PyTypeObject*>(a.object(1)));
+      },
+      Where::Method, "The same elements, recorded, as an object of a subclass.");
   bind.op(
       "result_type(Operand tensor1, Operand tensor2) -> DType",
       [](Args& a) { return wrap(result_type(a.operand(0), a.operand(1))); }, Where::Function);

@@ -124,7 +124,13 @@ void bind_arithmetic(Bind& bind) {
   bind.op(
       "pow_(Tensor self, Operand exponent) -> Tensor",
       [](Args& a) {
-        if (!is_tensor(a.object(1))) return replace(a, "pow_", pow_scalar(clone(a.tensor(0)), a.scalar(1)));
+        const Tensor x = a.tensor(0);
+        if (!is_tensor(a.object(1)) && x.is_floating() && a.scalar(1).d != 0) {
+          const double n[2] = {a.scalar(1).d, 0};
+          unary_rows[static_cast<int>(n[0] == 2 ? Unary::square : Unary::pow_number)].apply_in_place(x, n);
+          return Py_NewRef(a.object(0));
+        }
+        if (!is_tensor(a.object(1))) return replace(a, "pow_", pow_scalar(clone(x), a.scalar(1)));
         binary_rows[static_cast<int>(Binary::pow)].apply_in_place(a.tensor(0), a.operand(1));
         return Py_NewRef(a.object(0));
       },
@@ -153,6 +159,21 @@ void bind_arithmetic(Bind& bind) {
   bind.op("clamp_(Tensor self, Operand? min=None, Operand? max=None) -> Tensor", [](Args& a) {
     return replace(a, "clamp_", clamp(clone(a.tensor(0)), a.operand(1), a.operand(2)));
   });
+  bind.op(
+      "clamp_min_(Tensor self, Operand min) -> Tensor",
+      [](Args& a) { return replace(a, "clamp_min_", clamp(clone(a.tensor(0)), a.operand(1), Tensor())); },
+      Where::Method);
+  bind.op(
+      "clamp_max_(Tensor self, Operand max) -> Tensor",
+      [](Args& a) { return replace(a, "clamp_max_", clamp(clone(a.tensor(0)), Tensor(), a.operand(1))); },
+      Where::Method);
+  bind.op(
+      "logical_not_(Tensor self) -> Tensor",
+      [](Args& a) {
+        unary_rows[static_cast<int>(Unary::logical_not)].apply_in_place(a.tensor(0), nullptr);
+        return Py_NewRef(a.object(0));
+      },
+      Where::Method);
   bind.op("clamp_min(Tensor self, Operand min) -> Tensor",
           [](Args& a) { return wrap(clamp(a.tensor(0), a.operand(1), Tensor())); });
   bind.op("clamp_max(Tensor self, Operand max) -> Tensor",

@@ -105,11 +105,9 @@ PyObject* to_numpy(PyObject* self, bool force) {
 // What the elements of a nested list have in common.
 struct Nested {
   Dims sizes;
-  int category = -1;  // 0 bool, 1 int, 2 float
+  std::optional<DType> found;
 
-  void see_number(PyObject* o) {
-    category = std::max(category, PyBool_Check(o) ? 0 : PyFloat_Check(o) ? 2 : 1);
-  }
+  void see(DType dtype) { found = found ? promote_types(*found, dtype) : dtype; }
 
   void shape_of(PyObject* o, int depth = 0) {
     CR_CHECK_VALUE(depth < kMaxDims, "tensor: too many dimensions in the nested sequence");
@@ -130,32 +128,30 @@ struct Nested {
     CR_CHECK_VALUE(depth == sizes.size(), "tensor: expected a sequence at dim ", depth, ", got ",
                    Py_TYPE(o)->tp_name);
     if (is_tensor(o)) {
-      category = std::max(category, unwrap_impl(o)->dtype == DType::Bool ? 0
-                                    : is_floating(unwrap_impl(o)->dtype) ? 2
-                                                                         : 1);
+      see(unwrap_impl(o)->dtype);
       return;
     }
     CR_CHECK_TYPE(is_number(o), "tensor: could not make a number of an element of type ",
                   Py_TYPE(o)->tp_name);
-    if (PyFloat_Check(o) || PyLong_Check(o))
-      see_number(o);
-    else {
-      const Scalar s = unwrap_number(o);
-      category = std::max(category, s.kind == Scalar::Kind::Bool ? 0 : s.kind == Scalar::Kind::Int ? 1 : 2);
-    }
+    if (PyFloat_CheckExact(o)) return see(default_dtype());
+    if (PyLong_Check(o)) return see(PyBool_Check(o) ? DType::Bool : DType::Int64);
+    std::optional<DType> own;
+    if (PyObject_HasAttrString(o, "dtype"))  // a number of NumPy's
+      own = dtype_of_array(py::array::ensure(py::reinterpret_borrow<py::object>(o)).dtype());
+    see(own ? *own : dtype_of_scalar(unwrap_number(o)));
   }
-  DType dtype() const { return category == 0 ? DType::Bool : category == 1 ? DType::Int64 : default_dtype(); }
+  DType dtype() const { return found.value_or(default_dtype()); }
 };
 
 template <class T> void fill_from(PyObject* o, T*& out) {
   if (PyList_Check(o) || PyTuple_Check(o)) {
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(o); ++i) fill_from(PySequence_Fast_ITEMS(o)[i], out);
   } else if (PyFloat_CheckExact(o)) {
+    if constexpr (std::is_integral_v<T>) check_fits(PyFloat_AS_DOUBLE(o), dtype_of<T>);
     *out++ = static_cast<T>(PyFloat_AS_DOUBLE(o));
   } else {
     const Scalar s = unwrap_number(o);
-    CR_CHECK(!(std::is_same_v<T, int32_t> && s.kind == Scalar::Kind::Int && s.i != static_cast<int32_t>(s.i)),
-             "tensor: value ", s.i, " cannot be converted to type int32 without overflow");
+    check_fits(s, dtype_of<T>);
     *out++ = s.as<T>();
   }
 }

@@ -34,14 +34,8 @@ PyObject* do_unique(Args& a) {
 
 PyObject* as_int32(const Tensor& t, bool wanted) { return wrap(wanted ? to_dtype(t, DType::Int32) : t); }
 
-// `out` is a pair of tensors.
 PyObject* pair(const char* name, const std::pair<Tensor, Tensor>& r, Args& a, int out) {
-  if (!a.has(out)) return values_and_indices(name, r.first, r.second);
-  const TensorList outs = a.tensors(out);
-  CR_CHECK(outs.size() == 2, name, ": out must be a pair of tensors, got ", outs.size());
-  write_out(name, outs[0], r.first);
-  write_out(name, outs[1], r.second);
-  return values_and_indices(name, outs[0], outs[1]);
+  return values_and_indices(name, r.first, r.second, a, out);
 }
 
 bool is_right(Args& a, int right, int side) {

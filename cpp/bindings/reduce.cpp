@@ -77,23 +77,26 @@ void bind_sums(Bind& bind) {
 PyObject* extremum(Args& a, const char* op, Tensor (*whole)(const Tensor&),
                    Extremum (*along)(const Tensor&, int64_t, bool), Binary elementwise) {
   PyObject* second = a.has(3) ? a.object(3) : a.object(1);
-  if (is_tensor(second)) return a.result(apply(elementwise, a.tensor(0), unwrap(second)), 4);
-  if (second == Py_None) return a.result(whole(a.tensor(0)), 4);
+  if (is_tensor(second) || second == Py_None) {
+    CR_CHECK_TYPE(!a.has(4) || is_tensor(a.object(4)), op, "(): argument 'out' must be Tensor, not ",
+                  Py_TYPE(a.object(4))->tp_name);
+    const Tensor x = a.tensor(0);
+    return a.result(second == Py_None ? whole(x) : apply(elementwise, x, unwrap(second)), 4);
+  }
   const Dims dims = dims_of(op, second);
   CR_CHECK_TYPE(dims.size() == 1, op, "(): takes one dim or none; amax and amin take several");
-  CR_CHECK(!a.has(4), op, "(): out= is taken with one input or two, not with dim");
   const Extremum e = along(a.tensor(0), dims[0], a.flag(2));
-  return values_and_indices(op, e.values, e.indices);
+  return values_and_indices(op, e.values, e.indices, a, 4);
 }
 
 void bind_extrema(Bind& bind) {
   bind.op(
-      "max(Tensor self, object dim=None, bool keepdim=False, *, Tensor? other=None, Tensor? out=None) -> object",
+      "max(Tensor self, object dim=None, bool keepdim=False, *, Tensor? other=None, object out=None) -> object",
       [](Args& a) { return extremum(a, "max", max_all, max_along, Binary::maximum); }, Where::Both,
       "The largest element; with dim the largest along it and their indices (values, indices); with a second tensor "
       "the larger of each pair. NaN counts as the largest.");
   bind.op(
-      "min(Tensor self, object dim=None, bool keepdim=False, *, Tensor? other=None, Tensor? out=None) -> object",
+      "min(Tensor self, object dim=None, bool keepdim=False, *, Tensor? other=None, object out=None) -> object",
       [](Args& a) { return extremum(a, "min", min_all, min_along, Binary::minimum); }, Where::Both,
       "The smallest element; with dim the smallest along it and their indices (values, indices); with a second tensor "
       "the smaller of each pair. NaN counts as the smallest.");

@@ -46,4 +46,20 @@ PyObject* values_and_indices(const char* op, const Tensor& values, const Tensor&
   throw Error(text("no named results for ", op));
 }
 
+PyObject* values_and_indices(const char* op, const Tensor& values, const Tensor& indices, const Args& a,
+                             int out) {
+  if (!a.has(out)) return values_and_indices(op, values, indices);
+  Object pair = Object::steal(PySequence_Fast(a.object(out), "out must be a pair of tensors"));
+  CR_CHECK_TYPE(PySequence_Fast_GET_SIZE(pair.get()) == 2, op, "(): out must be a pair of tensors, got ",
+                PySequence_Fast_GET_SIZE(pair.get()));
+  PyObject* const* outs = PySequence_Fast_ITEMS(pair.get());
+  CR_CHECK_TYPE(is_tensor(outs[0]) && is_tensor(outs[1]), op, "(): out must be a pair of tensors");
+  const Tensor first = unwrap(outs[0]), second = unwrap(outs[1]);
+  CR_CHECK(can_cast(indices.dtype(), second.dtype()), op, "(): result type ", name_of(indices.dtype()),
+           " can't be cast to the desired output type ", name_of(second.dtype()));
+  write_out(op, first, values);
+  write_out(op, second, indices);
+  return values_and_indices(op, first, second);
+}
+
 }  // namespace chainrule::python

@@ -196,7 +196,7 @@ PyObject* invert(PyObject* x) {
   return guarded<PyObject*>(nullptr, [&] { return wrap(bitwise_not(unwrap(x))); });
 }
 
-PyObject* compare(PyObject* a, PyObject* b, int op) {
+PyObject* compare_operands(PyObject* a, PyObject* b, int op) {
   switch (op) {
     case Py_EQ: return binary<Binary::eq>(a, b);
     case Py_NE: return binary<Binary::ne>(a, b);
@@ -205,6 +205,16 @@ PyObject* compare(PyObject* a, PyObject* b, int op) {
     case Py_GT: return binary<Binary::gt>(a, b);
     default: return binary<Binary::ge>(a, b);
   }
+}
+// An array leaves the comparison to the tensor, and without an answer Python would compare identities.
+PyObject* compare(PyObject* a, PyObject* b, int op) {
+  PyObject* result = compare_operands(a, b, op);
+  if (result != Py_NotImplemented || !PyObject_HasAttrString(b, "__array_interface__")) return result;
+  Py_DECREF(result);
+  return guarded<PyObject*>(nullptr, [&] {
+    Object other = Object::steal(wrap(tensor_of_data("compare", b)));
+    return compare_operands(a, other.get(), op);
+  });
 }
 
 Py_hash_t hash(PyObject* self) { return static_cast<Py_hash_t>(reinterpret_cast<uintptr_t>(self) >> 4); }
@@ -348,6 +358,8 @@ void init_tensor_type(PyObject* module) {
                          SLOT(nb_inplace_and, in_place<Binary::bitwise_and>),
                          SLOT(nb_inplace_or, in_place<Binary::bitwise_or>),
                          SLOT(nb_inplace_xor, in_place<Binary::bitwise_xor>),
+                         SLOT(nb_inplace_lshift, in_place<Binary::bitwise_left_shift>),
+                         SLOT(nb_inplace_rshift, in_place<Binary::bitwise_right_shift>),
                          SLOT(nb_matrix_multiply, tensor_matmul),
                          SLOT(nb_negative, unary<Unary::neg>),
                          SLOT(nb_absolute, unary<Unary::abs>),

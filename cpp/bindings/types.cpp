@@ -1,8 +1,6 @@
 // dtype, Size and device, and Python numbers.
 #include <pybind11/pybind11.h>
 
-#include <map>
-
 #include "bindings/topics.h"
 
 namespace py = pybind11;
@@ -11,11 +9,12 @@ namespace chainrule::python {
 namespace {
 
 struct DTypeObject { DType value; };
-struct DeviceObject {};
+struct DeviceObject { bool indexed = false; };  // 'cpu' or 'cpu:0'
 
 PyObject* dtype_objects[kDTypes];
 PyTypeObject* dtype_class = nullptr;
 PyTypeObject* size_class = nullptr;
+PyTypeObject* device_class = nullptr;
 PyObject* cpu = nullptr;
 PyTypeObject* numpy_number = nullptr;  // numpy.generic: its scalars
 
@@ -36,7 +35,7 @@ DType unwrap_dtype(PyObject* o) {
 }
 
 bool is_device(PyObject* o) {
-  if (o == cpu) return true;
+  if (Py_TYPE(o) == device_class) return true;
   if (!PyUnicode_Check(o)) return false;
   return PyUnicode_CompareWithASCIIString(o, "cpu") == 0 || PyUnicode_CompareWithASCIIString(o, "cpu:0") == 0;
 }
@@ -113,23 +112,34 @@ void init_types(PyObject* module) {
 
   auto device =
       py::class_<DeviceObject>(m, "device", "Where a tensor lives: 'cpu', for all of them.")
-          .def(py::init([](const py::object& name) {
-                 if (!is_device(name.ptr()))
-                   throw Error(text("device: '", std::string(py::str(name)),
+          .def(py::init([](const py::object& name, const py::object& index) {
+                 const py::str full = index.is_none() ? py::str(name) : py::str("{}:{}").format(name, index);
+                 if (!is_device(full.ptr()))
+                   throw Error(text("device: '", std::string(full),
                                     "' is not available: chainrule runs on 'cpu' only"));
-                 return DeviceObject();
+                 return DeviceObject{std::string(full) == "cpu:0"};
                }),
-               py::arg("type"))
-          .def("__repr__", [](const DeviceObject&) { return "device(type='cpu')"; })
-          .def("__str__", [](const DeviceObject&) { return "cpu"; })
+               py::arg("type"), py::arg("index") = py::none())
+          .def("__repr__",
+               [](const DeviceObject& d) {
+                 return d.indexed ? "device(type='cpu', index=0)" : "device(type='cpu')";
+               })
+          .def("__str__", [](const DeviceObject& d) { return d.indexed ? "cpu:0" : "cpu"; })
           .def("__reduce__",
-               [](py::object self) { return py::make_tuple(py::type::of(self), py::make_tuple("cpu")); })
+               [](const py::object& self) {
+                 return py::make_tuple(py::type::of(self), py::make_tuple(py::str(self)));
+               })
           .def("__eq__",
-               [](const DeviceObject&, const py::object& o) { return py::isinstance<DeviceObject>(o); })
-          .def("__hash__", [](const DeviceObject&) { return 0; })
+               [](const DeviceObject& d, const py::object& o) {
+                 return py::isinstance<DeviceObject>(o) && o.cast<DeviceObject>().indexed == d.indexed;
+               })
+          .def("__hash__", [](const DeviceObject& d) { return static_cast<int>(d.indexed); })
           .def_property_readonly("type", [](const DeviceObject&) { return "cpu"; })
-          .def_property_readonly("index", [](const DeviceObject&) { return py::none(); });
+          .def_property_readonly("index", [](const DeviceObject& d) -> py::object {
+            return d.indexed ? py::object(py::int_(0)) : py::none();
+          });
   device.attr("__module__") = "chainrule";
+  device_class = reinterpret_cast<PyTypeObject*>(device.ptr());
   cpu = device(py::str("cpu")).release().ptr();
 
   m.attr("Size") = py::module_::import("chainrule._size").attr("Size");

@@ -20,11 +20,7 @@ void bind_views(Bind& bind) {
           [](Args& a) { return wrap(transpose(a.tensor(0), a.integer(1), a.integer(2))); });
   bind.alias("swapaxes", "transpose");
   bind.alias("swapdims", "transpose");
-  bind.op("t(Tensor self) -> Tensor", [](Args& a) {
-    const Tensor x = a.tensor(0);
-    CR_CHECK(x.dim() <= 2, "t: expects a tensor with <= 2 dimensions, but self is ", x.dim(), "D");
-    return wrap(x.dim() < 2 ? view_as_alias(x) : transpose(x, 0, 1));
-  });
+  bind.op("t(Tensor self) -> Tensor", [](Args& a) { return wrap(t(a.tensor(0))); });
   bind.op("permute(Tensor self, *int[] dims) -> Tensor",
           [](Args& a) { return wrap(permute(a.tensor(0), a.dims(1))); });
   bind.op("squeeze(Tensor self, int[]? dim=None) -> Tensor",

@@ -5,10 +5,10 @@
 #include <cstdlib>
 #include <mutex>
 
-#include "core/error.h"
 #include "core/parallel.h"
 #include "core/ref.h"
 #include "core/thread_local.h"
+#include "core/unnamed_error.h"
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -71,7 +71,7 @@ void large_free(void* block, size_t bytes) {
 }
 
 [[noreturn]] void out_of_memory(size_t bytes) {
-  throw Error(text("out of memory: ", bytes, " bytes were asked for"));
+  throw UnnamedError(text("out of memory: ", bytes, " bytes were asked for"));
 }
 
 // ---- large blocks: shared lists ----

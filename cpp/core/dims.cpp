@@ -2,14 +2,16 @@
 
 #include <algorithm>
 
+#include "core/unnamed_error.h"
+
 namespace chainrule {
 
 int64_t numel_of(const Dims& sizes) {
   int64_t n = 1;
   for (int64_t s : sizes) {
-    CR_CHECK(s >= 0, "a size may not be negative, got shape ", sizes);
-    CR_CHECK(!__builtin_mul_overflow(n, s, &n) && n <= INT64_MAX / 16, "shape ", sizes,
-             " has more elements than memory can address");
+    CR_CHECK_AS(UnnamedError, s >= 0, "a size may not be negative, got shape ", sizes);
+    CR_CHECK_AS(UnnamedError, !__builtin_mul_overflow(n, s, &n) && n <= INT64_MAX / 16, "shape ", sizes,
+                " has more elements than memory can address");
   }
   return n;
 }

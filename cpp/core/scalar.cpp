@@ -1,6 +1,8 @@
 #include "core/scalar.h"
 
-#include "core/error.h"
+#include <cmath>
+
+#include "core/unnamed_error.h"
 
 namespace chainrule {
 namespace {
@@ -75,7 +77,18 @@ DType dtype_of_scalar(const Scalar& s) {
                                        : the_default;
 }
 
+void check_fits(const Scalar& s, DType dtype) {
+  if (is_floating(dtype) || dtype == DType::Bool || (dtype == DType::Int64 && s.kind != Scalar::Kind::Float))
+    return;
+  const double bound = std::ldexp(1.0, static_cast<int>(8 * size_of(dtype)) - (dtype != DType::UInt8));
+  const double below = dtype != DType::UInt8 ? -bound : s.kind == Scalar::Kind::Float ? 0 : 1 - bound;
+  const double truncated = std::trunc(s.d);
+  CR_CHECK_AS(UnnamedError, truncated >= below && truncated < bound, "value cannot be converted to type ",
+              name_of(dtype), " without overflow");
+}
+
 Tensor scalar_tensor(const Scalar& s, DType dtype) {
+  check_fits(s, dtype);
   Tensor t = empty({}, dtype);
   visit_dtype(dtype, [&](auto v) { *t.data<decltype(v)>() = s.as<decltype(v)>(); });
   return t;

@@ -36,6 +36,8 @@ DType dtype_of_scalar(const Scalar& s);
 Tensor number(const Scalar& s);
 Tensor number(const Scalar& s, DType dtype);  // the same, already of `dtype`
 Tensor scalar_tensor(const Scalar& s, DType dtype);
+// Refuses what an integer dtype cannot hold; negative integers wrap into uint8, as PyTorch has it.
+void check_fits(const Scalar& s, DType dtype);
 // Fills without regard to the graph.
 void fill_raw(const Tensor& t, const Scalar& s);
 Scalar item(const Tensor& t);  // t has one element

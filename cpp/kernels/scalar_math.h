@@ -41,7 +41,8 @@ template <Integer T> constexpr T shift_left(T a, T b) {
   return b < 0 || b >= static_cast<T>(8 * sizeof(T)) ? T{0} : static_cast<T>(static_cast<uint64_t>(a) << b);
 }
 template <Integer T> constexpr T shift_right(T a, T b) {
-  const T most = static_cast<T>(8 * sizeof(T) - 1);
+  constexpr T most = static_cast<T>(8 * sizeof(T) - 1);
+  if (std::is_unsigned_v<T> && b > most) return T{0};
   return static_cast<T>(a >> (b < 0 || b > most ? most : b));
 }
 // By squaring; negative exponents have been refused, but for the bases 1 and -1 they would be right.

@@ -4,6 +4,7 @@
 
 #include "autograd/meta.h"
 #include "autograd/mode.h"
+#include "autograd/record.h"
 #include "ops/elementwise.h"
 #include "ops/views.h"
 
@@ -11,6 +12,7 @@ namespace chainrule {
 
 Tensor pow(const Tensor& x, double n) {
   if (n == 2) return square(x);
+  if (n == 0 && x.is_floating()) return where(number(true), number(1), x);  // one everywhere, with slope 0
   if (n == 1) return clone(x);
   if (n == 0.5 && x.is_floating()) return sqrt(x);
   return apply(Unary::pow_number, x, std::array{n, 0.0}.data());
@@ -40,8 +42,15 @@ Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high) {
     const double infinity = std::numeric_limits<double>::infinity();
     return clamp(x, low.defined() ? item(low).d : -infinity, high.defined() ? item(high).d : infinity);
   }
-  for (const Tensor& bound : {low, high})
-    if (bound.defined()) broadcast_shapes("clamp", x.sizes(), bound.sizes());
+  for (const Tensor& bound : {low, high}) {
+    if (!bound.defined()) continue;
+    broadcast_shapes("clamp", x.sizes(), bound.sizes());
+    if (is_number(bound)) check_fits(item(bound), result_type(x, bound));
+  }
+  if (recording(x, low, high)) {  // at a bound the gradient is x's, where a maximum would share it
+    const Tensor y = low.defined() ? where(x < low || isnan(low), low, x) : x;
+    return high.defined() ? where(y > high || isnan(high), high, y) : y;
+  }
   const Tensor y = low.defined() ? maximum(x, low) : x;
   return high.defined() ? minimum(y, high) : y;
 }

@@ -125,15 +125,13 @@ template <class F, Unary row, Kind kind> struct UnaryOp {
     CR_CHECK(compute == x.dtype(), name(), "_: result type ", name_of(compute),
              " can't be cast to the desired output type ", name_of(x.dtype()));
     before_write(name(), x);
-    if (recording(x) && uses_of_unary<F>().first) return copy_(x, apply(clone(x), p));
-    run(x, x, compute, p);
-    if (!recording(x)) {
-      x.count_write();
-      return x;
-    }
+    const bool recorded = recording(x);
+    const Tensor before = recorded && uses_of_unary<F>().first ? clone(x) : x;
+    run(x, before, compute, p);
     x.count_write();  // before saving: the saved result is the tensor after this write
+    if (!recorded) return x;
     const Tensor* in = &x;
-    record_write_node(x, detail::make_node(name(), &in, 1, closure(x, x, p)));
+    record_write_node(x, detail::make_node(name(), &in, 1, closure(before, x, p)));
     return x;
   }
 };
@@ -284,14 +282,16 @@ template <class F, Binary row, Kind kind> struct BinaryOp {
     check_no_partial_overlap(name(), a, b);
     const bool recorded = recording(a, b);
     constexpr Probe ua = uses_a(), ub = uses_b();
-    if (recorded && ((ua.first && a.requires_grad()) || (ub.first && b.requires_grad()) ||
-                     result != a.dtype() || a.same(b)))
+    // An operand in the same memory is saved before it is overwritten, so that backward notices.
+    if (recorded && (result != a.dtype() || a.impl()->storage.get() == b.impl()->storage.get()))
       return copy_(a, apply(clone(a), a.same(b) ? clone(b) : b));
-    run(a, a, b, result);
+    const bool keeps = recorded && ((ua.first && a.requires_grad()) || (ub.first && b.requires_grad()));
+    const Tensor before = keeps ? clone(a) : a;
+    run(a, before, b, result);
     a.count_write();
     if (!recorded) return a;
     const Tensor* ins[] = {&a, &b};
-    record_write_node(a, detail::make_node(name(), ins, 2, closure(a, b, a)));
+    record_write_node(a, detail::make_node(name(), ins, 2, closure(before, b, a)));
     return a;
   }
 };
@@ -309,6 +309,9 @@ template <class F, Binary row, bool bitwise> struct CompareOp {
     const Dims shape = broadcast_shapes(name(), a.sizes(), b.sizes());
     CR_CHECK(shape == a.sizes(), name(), "_: output with shape ", a.sizes(),
              " doesn't match the broadcast shape ", shape);
+    const DType result = bitwise ? result_type(a, b) : DType::Bool;
+    CR_CHECK(!bitwise || can_cast(result, a.dtype()), name(), "_: result type ", name_of(result),
+             " can't be cast to the desired output type ", name_of(a.dtype()));
     before_write(name(), a);
     return copy_(a, apply(a, b));
   }

@@ -18,7 +18,8 @@ Tensor shared_dx(const Tensor& g, const Tensor& x, const Tensor& y, const Reduce
   return where(hit, spread(g, shape, x.sizes()) / count, 0);
 }
 
-Tensor extremum(const char* op, Reduction reduction, const Tensor& x, const Dims& dims, bool keepdim) {
+Tensor extremum(const char* op, const char* node, Reduction reduction, const Tensor& x, const Dims& dims,
+                bool keepdim) {
   const ReducedShape shape = reduced_shape(op, x, dims, keepdim);
   if (dims.empty()) {
     CR_CHECK(shape.n > 0, op,
@@ -30,7 +31,7 @@ Tensor extremum(const char* op, Reduction reduction, const Tensor& x, const Dims
                    " to have non-zero size.");
   Tensor y = run_reduction(op, reduction, x, shape);
   if (!recording(x)) return y;
-  return record(op, y, {&x}, [shape, x = saved(x), y = saved_result(y)](const Tensor& g) {
+  return record(node, y, {&x}, [shape, x = saved(x), y = saved_result(y)](const Tensor& g) {
     return shared_dx(g, *x, *y, shape);
   });
 }
@@ -93,13 +94,13 @@ Tensor argument(const char* op, bool largest, const Tensor& x, std::optional<int
 }  // namespace
 
 Tensor amax(const Tensor& x, const Dims& dims, bool keepdim) {
-  return extremum("amax", Reduction::Max, x, dims, keepdim);
+  return extremum("amax", "amax", Reduction::Max, x, dims, keepdim);
 }
 Tensor amin(const Tensor& x, const Dims& dims, bool keepdim) {
-  return extremum("amin", Reduction::Min, x, dims, keepdim);
+  return extremum("amin", "amin", Reduction::Min, x, dims, keepdim);
 }
-Tensor max_all(const Tensor& x) { return extremum("max", Reduction::Max, x, {}, false); }
-Tensor min_all(const Tensor& x) { return extremum("min", Reduction::Min, x, {}, false); }
+Tensor max_all(const Tensor& x) { return extremum("max", "max/1", Reduction::Max, x, {}, false); }
+Tensor min_all(const Tensor& x) { return extremum("min", "min/1", Reduction::Min, x, {}, false); }
 Extremum max_along(const Tensor& x, int64_t dim, bool keepdim) { return along("max", true, x, dim, keepdim); }
 Extremum min_along(const Tensor& x, int64_t dim, bool keepdim) {
   return along("min", false, x, dim, keepdim);

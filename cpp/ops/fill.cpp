@@ -36,7 +36,10 @@ const Primitive kFill{"fill", run_fill, sizeof(FillAttrs)};
 
 }  // namespace
 
-void fill_raw(const Tensor& t, const Scalar& s) { launch(kFill, {&t}, {}, FillAttrs{s}); }
+void fill_raw(const Tensor& t, const Scalar& s) {
+  check_fits(s, t.dtype());
+  launch(kFill, {&t}, {}, FillAttrs{s});
+}
 
 Tensor full(const Dims& sizes, const Scalar& value, DType dtype) {
   Tensor t = empty(sizes, dtype);

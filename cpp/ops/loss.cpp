@@ -50,19 +50,31 @@ void check_same_shape(const char* op, const Tensor& input, const Tensor& target)
 // log(1 + e^-x), without overflow.
 Tensor softplus_of_negative(const Tensor& x) { return clamp(-x, 0, kInfinity) + log1p(exp(-abs(x))); }
 
+// With weights the mean is over these, as PyTorch has it.
+Tensor weighted(const char* op, const Tensor& errors, const Tensor& input, const Tensor& weight,
+                LossReduction reduction) {
+  CR_CHECK_VALUE(weight.sizes() == input.sizes(), op, ": weight of size ", weight.sizes(),
+                 " must have the same size as the input, ", input.sizes());
+  const Tensor y = errors * weight;
+  if (reduction == LossReduction::None) return y;
+  return reduction == LossReduction::Sum ? sum(y) : sum(y) / sum(weight);
+}
+
 }  // namespace
 
 Tensor mse_loss(const Tensor& input, const Tensor& target, const Tensor& weight, LossReduction reduction) {
+  if (weight.defined()) return weighted("mse_loss", square(input - target), input, weight, reduction);
   return pointwise(
-      "mse_loss", input, target, weight, reduction,
+      "mse_loss", input, target, Tensor(), reduction,
       [](const Tensor& a, const Tensor& b) { return square(a - b); },
       [](const Tensor& a, const Tensor& b) { return 2 * (a - b); },
       [](const Tensor& a, const Tensor& b) { return 2 * (b - a); });
 }
 
 Tensor l1_loss(const Tensor& input, const Tensor& target, const Tensor& weight, LossReduction reduction) {
+  if (weight.defined()) return weighted("l1_loss", abs(input - target), input, weight, reduction);
   return pointwise(
-      "l1_loss", input, target, weight, reduction,
+      "l1_loss", input, target, Tensor(), reduction,
       [](const Tensor& a, const Tensor& b) { return abs(a - b); },
       [](const Tensor& a, const Tensor& b) { return sign(a - b); },
       [](const Tensor& a, const Tensor& b) { return sign(b - a); });

@@ -53,7 +53,7 @@ Tensor sum(const Tensor& x, const Dims& dims, bool keepdim) {
   const ReducedShape shape = reduced_shape("sum", x, dims, keepdim);
   Tensor y = run_reduction("sum", Reduction::Sum, x, shape);
   if (!recording(x)) return y;
-  return record("sum", y, {&x},
+  return record(dims.empty() ? "sum" : "sum/1", y, {&x},
                 [shape, sizes = x.sizes()](const Tensor& g) { return spread(g, shape, sizes); });
 }
 
@@ -64,7 +64,7 @@ Tensor mean(const Tensor& x, const Dims& dims, bool keepdim) {
   const double n = static_cast<double>(shape.n);
   Tensor y = run_reduction("mean", Reduction::Sum, x, shape, 0, n);
   if (!recording(x)) return y;
-  return record("mean", y, {&x},
+  return record(dims.empty() ? "mean" : "mean/1", y, {&x},
                 [shape, n, sizes = x.sizes()](const Tensor& g) { return spread(g / n, shape, sizes); });
 }
 
@@ -73,7 +73,7 @@ Tensor prod(const Tensor& x, const Dims& dims, bool keepdim) {
   const ReducedShape shape = reduced_shape("prod", x, dims, keepdim);
   Tensor y = run_reduction("prod", Reduction::Prod, x, shape);
   if (!recording(x)) return y;
-  return record("prod", y, {&x}, [shape, x = saved(x)](const Tensor& g) {
+  return record(dims.empty() ? "prod" : "prod/1", y, {&x}, [shape, x = saved(x)](const Tensor& g) {
     const Tensor v = *x;
     return spread(g, shape, v.sizes()) * from_rows(product_of_others(to_rows(v, shape)), shape, v.sizes());
   });

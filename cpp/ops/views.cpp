@@ -21,6 +21,14 @@ Tensor transpose(const Tensor& x, int64_t dim0, int64_t dim1) {
                      [a, b](const Tensor& g) { return transpose(g, a, b); });
 }
 
+Tensor t(const Tensor& x) {
+  CR_CHECK(x.dim() <= 2, "t: expects a tensor with <= 2 dimensions, but self is ", x.dim(), "D");
+  Dims sizes = x.sizes(), strides = x.strides();
+  std::reverse(sizes.begin(), sizes.end());
+  std::reverse(strides.begin(), strides.end());
+  return record_view("t", alias(x, sizes, strides), x, [](const Tensor& g) { return t(g); });
+}
+
 Tensor permute(const Tensor& x, const Dims& dims) {
   CR_CHECK(dims.size() == x.dim(), "permute: a tensor of ", x.dim(),
            " dimensions needs as many numbers, got ", dims);
@@ -139,7 +147,7 @@ Tensor squeeze(const Tensor& x, const Dims& dims) {
   Dims sizes, strides;
   for (int d = 0; d < x.dim(); ++d)
     if (!(drop[d] && x.size(d) == 1)) sizes.push_back(x.size(d)), strides.push_back(x.stride(d));
-  return record_view("squeeze", alias(x, sizes, strides), x,
+  return record_view(dims.size() == 1 ? "squeeze/1" : "squeeze/2", alias(x, sizes, strides), x,
                      [from = x.sizes()](const Tensor& g) { return reshape(g, from); });
 }
 
@@ -452,8 +460,7 @@ Tensor as_strided(const Tensor& x, const Dims& sizes, const Dims& strides, int64
                  !__builtin_add_overflow(last, step, &last),
              "as_strided: size ", sizes, " and stride ", strides, " overflow");
   }
-  CR_CHECK(storage_offset >= 0 && (n == 0 || (last + 1) * static_cast<int64_t>(x.item_bytes()) <=
-                                                 static_cast<int64_t>(x.storage().bytes)),
+  CR_CHECK(storage_offset >= 0 && (n == 0 || last < static_cast<int64_t>(x.storage().bytes / x.item_bytes())),
            "as_strided: size ", sizes, ", stride ", strides, " and storage offset ", storage_offset,
            " reach out of bounds for a storage of ", x.storage().bytes, " bytes");
   Tensor v = alias(x, sizes, strides, storage_offset - x.storage_offset());

@@ -8,6 +8,7 @@ namespace chainrule {
 
 Tensor as_strided(const Tensor& x, const Dims& sizes, const Dims& strides, int64_t storage_offset);
 Tensor transpose(const Tensor& x, int64_t dim0, int64_t dim1);
+Tensor t(const Tensor& x);  // up to two dimensions, in reverse order
 Tensor permute(const Tensor& x, const Dims& dims);
 Tensor view(const Tensor& x, Dims sizes);     // Error when no strides can do it; one size may be -1
 Tensor reshape(const Tensor& x, Dims sizes);  // a view where possible, else a copy

@@ -6,6 +6,11 @@ bits at any number of threads.
 
 from __future__ import annotations
 
+from math import e as e
+from math import inf as inf
+from math import nan as nan
+from math import pi as pi
+
 from chainrule import _tensor
 from chainrule import autograd as autograd
 from chainrule import nn as nn
@@ -23,4 +28,5 @@ from chainrule.config import show_config as show_config
 from chainrule.serialization import load as load
 from chainrule.serialization import save as save
 
+newaxis = None
 _tensor.install()

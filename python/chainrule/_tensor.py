@@ -55,6 +55,14 @@ def shallow_copy(self: Tensor) -> Tensor:
     return made
 
 
+def array_wrap(self: Tensor, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+    """The result of a NumPy function of tensors as a tensor, where it is of a type that tensors have."""
+    try:
+        return _core.as_tensor(array)
+    except TypeError:
+        return array
+
+
 def tensor_format(self: Tensor, spec: str) -> str:
     """``f"{loss:.3f}"`` for a tensor of no dimensions."""
     return (
@@ -76,6 +84,7 @@ def install() -> None:
         "__reduce_ex__": reduce_ex,
         "__deepcopy__": deepcopy,
         "__copy__": shallow_copy,
+        "__array_wrap__": array_wrap,
         "__format__": tensor_format,
         "__dir__": tensor_dir,
         "__array_priority__": 1000,

@@ -68,9 +68,9 @@ class _Formatter:
             self.scientific = (
                 largest / smallest > 1000.0 or largest > 1.0e8 or (not self.whole and smallest < 1.0e-4)
             )
-        self.width = max([1, *(len(self._text(v)) for v in fitted)])
         if floating and _options.sci_mode is not None:
             self.scientific = _options.sci_mode
+        self.width = max([1, *(len(self._text(v)) for v in fitted)])
 
     def _text(self, v: Any) -> str:
         if not self.floating:

@@ -12,6 +12,7 @@ import math
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,8 +75,10 @@ def folder(text: str) -> Path:
     nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not nearest.is_dir():
         raise argparse.ArgumentTypeError(f"{str(nearest)!r} is not a folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise argparse.ArgumentTypeError(f"{str(nearest)!r} is not writable")
+    try:
+        tempfile.TemporaryFile(dir=nearest).close()
+    except OSError:
+        raise argparse.ArgumentTypeError(f"{str(nearest)!r} is not writable") from None
     return path
 
 

@@ -67,6 +67,8 @@ def bitwise_left_shift(x, n):
 
 def bitwise_right_shift(x, n):
     most = 8 * np.asarray(x).itemsize - 1
+    if np.asarray(x).dtype.kind == "u":
+        return np.where(n > most, 0, np.right_shift(x, np.minimum(n, most))).astype(np.asarray(x).dtype)
     return np.right_shift(x, np.where((n < 0) | (n > most), most, n).astype(np.asarray(n).dtype))
 
 

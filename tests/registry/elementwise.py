@@ -60,6 +60,7 @@ def compare(name, dtypes=ALL, **options):
     return binary(name, dtypes, "bool", orders=0, **options)
 
 
+SHIFTED_OUT = A(V([1, 8, 100, 127]), V([7, 8, 70, 100]))
 INFINITE = A(V([np.inf, np.inf, -np.inf, 1.0]), V([np.inf, -np.inf, -np.inf, 99.0]))
 SIGNED = (*FLOATS, "int32", "int64")
 POSITIVE, UNIT = (0.1, 3.0), (-0.9, 0.9)
@@ -102,7 +103,7 @@ ROWS = [
     predicate("isnan"),
     predicate("isinf"),
     predicate("isfinite"),
-    unary("logical_not", ALL, "bool", ulp=0, orders=0, inplace=False),
+    unary("logical_not", ALL, "bool", ulp=0, orders=0),
     unary("bitwise_not", (*INTS, "bool"), "same", ulp=0, orders=0, special=""),
     Op("__invert__", ref.bitwise_not, [A((2, 3))], (*INTS, "bool"), orders=0, where=METHOD),
     Op("__neg__", ref.neg, [A((2, 3))], REALS, where=METHOD),
@@ -170,8 +171,8 @@ ROWS = [
     binary("bitwise_and", (*INTS, "bool"), special="", orders=0),
     binary("bitwise_or", (*INTS, "bool"), special="", orders=0),
     binary("bitwise_xor", (*INTS, "bool"), special="", orders=0),
-    binary("bitwise_left_shift", INTS, special="", orders=0),
-    binary("bitwise_right_shift", INTS, special="", orders=0),
+    binary("bitwise_left_shift", INTS, special="", orders=0, samples=[*BINARY, SHIFTED_OUT]),
+    binary("bitwise_right_shift", INTS, special="", orders=0, samples=[*BINARY, SHIFTED_OUT]),
     Op(
         "lerp",
         ref.lerp,

@@ -60,7 +60,7 @@ ROWS = [
             A((4, 6, 5), 2),
             A(IMAGE, 2, layout="transposed"),
             A((0, 4, 6, 5), 2),
-            A((4, 8, 24, 24), 2),
+            A((4, 8, 48, 48), 2),
         ],
         [E(IMAGE, 7), E(IMAGE, 2, padding=2), E((6, 5), 2), E(IMAGE, 2, stride=-1)],
     ),
@@ -81,7 +81,7 @@ ROWS = [
             A(IMAGE, 2, divisor_override=3),
             A((4, 6, 5), 2),
             A((0, 4, 6, 5), 2),
-            A((4, 8, 24, 24), 2),
+            A((4, 8, 48, 48), 2),
         ],
         [
             E(IMAGE, 7),
@@ -92,7 +92,7 @@ ROWS = [
     ),
     functional(
         "adaptive_avg_pool2d",
-        [A(IMAGE, 1), A(IMAGE, [3, 2]), A(IMAGE, [None, 7]), A((4, 6, 5), 3), A((4, 8, 24, 24), [5, 7])],
+        [A(IMAGE, 1), A(IMAGE, [3, 2]), A(IMAGE, [None, 7]), A((4, 6, 5), 3), A((4, 8, 48, 48), [5, 7])],
         [E((6, 5), 2), E(IMAGE, [-1, 2])],
     ),
     functional(
@@ -146,7 +146,7 @@ ROWS = [
         [E((4, 5), [4]), E((4, 5), [5], (4,))],
         rtol=1e-5,
     ),
-    functional("normalize", [A((3, 4)), A((3, 4), p=1.0, dim=0)]),
+    functional("normalize", [A((3, 4)), A((3, 4), p=1.0, dim=0), A((300, 257))]),
     functional(
         "embedding",
         [

@@ -1,10 +1,13 @@
 """Elements brought together, repeated, picked, placed and ordered."""
 
+import numpy as np
+
 import reference as ref
 
 from .row import ALL, FLOATS, FUNCTIONAL, INTS, METHOD, REALS, A, B, E, I, Op, T, V
 
 LARGE = (300, 257)
+SHUFFLED = (100 * np.arange(257) + np.arange(300)[:, None]) % 257  # each row in an order of its own
 
 
 def move(name, samples, errors=(), dtypes=ALL, **options):
@@ -55,16 +58,22 @@ ROWS = [
     move("meshgrid", [A((2,), (3,), indexing="ij"), A((2,), (3,), indexing="xy")], where=("",)),
     move(
         "repeat",
-        [A((2, 3), [2, 1]), A((3,), [2, 2]), A((), [3]), A((2, 3), [0, 1])],
+        [A((2, 3), [2, 1]), A((3,), [2, 2]), A((), [3]), A((2, 3), [0, 1]), A((100, 257), [2, 3])],
         [E((2, 3), [2]), E((2, 3), [-1, 1])],
         where=METHOD,
         rtol=1e-6,
     ),
     move("repeat", [A((2, 3), 2, 1)], where=METHOD, reference=sizes(ref.repeat), variant="sizes"),
-    move("tile", [A((2, 3), [2]), A((2, 3), [2, 2]), A((3,), [2, 1, 2])]),
+    move("tile", [A((100, 257), [3, 2]), A((2, 3), [2]), A((2, 3), [2, 2]), A((3,), [2, 1, 2])]),
     move(
         "repeat_interleave",
-        [A((2, 3), 2), A((2, 3), 2, 1), A((2, 3), V([1, 0, 2], "int64"), 1), A((3,), V([2], "int64"), 0)],
+        [
+            A((2, 3), 2),
+            A((2, 3), 2, 1),
+            A((2, 3), V([1, 0, 2], "int64"), 1),
+            A((3,), V([2], "int64"), 0),
+            A(LARGE, 2, 1),
+        ],
         [E((2, 3), -1), E((2, 3), V([1, 2], "int64"), 1), E((2, 3), 2, 2, type=IndexError)],
     ),
     move(
@@ -80,7 +89,14 @@ ROWS = [
     ),
     move(
         "roll",
-        [A((2, 3), 1, 1), A((2, 3), -4, 0), A((2, 3), [1, 2], [0, 1]), A((2, 3), 2), A((0, 3), 1, 0)],
+        [
+            A((2, 3), 1, 1),
+            A((2, 3), -4, 0),
+            A((2, 3), [1, 2], [0, 1]),
+            A((2, 3), 2),
+            A((0, 3), 1, 0),
+            A(LARGE, 100, 1),
+        ],
         [E((2, 3), [1, 2], [0]), E((2, 3), 1, 2, type=IndexError)],
     ),
     move(
@@ -125,6 +141,7 @@ ROWS = [
             A((3, 4), 0, V([[2, 0, 1, 2]], "int64"), (1, 4)),
             A((3, 4), 1, V([[0], [2]], "int64"), 2),
             A((3, 4), 1, I((0, 2), 4), (0, 2)),
+            A(LARGE, 1, V(SHUFFLED, "int64"), LARGE),
         ],
         [E((3, 4), 1, OUTSIDE, (1, 3)), E((3, 4), 1, OUTSIDE, 2.0), E((3, 4), 1, I((3, 2), 4), (2, 2))],
         inplace=True,
@@ -163,6 +180,7 @@ ROWS = [
             A((3, 4), 0, I((5,), 3), (5, 4)),
             A((3, 4), 1, I((2,), 4), (3, 2), alpha=2),
             A((40, 30), 0, I((500,), 40), (500, 30)),
+            A((4000, 20), 0, I((6000,), 4000), (6000, 20)),
         ],
         [
             E((3, 4), 0, V([0, 3], "int64"), (2, 4), type=(IndexError, RuntimeError), says="index"),
@@ -172,16 +190,38 @@ ROWS = [
         inplace=True,
         rtol=1e-5,
     ),
-    move("index_copy", [A((3, 4), 0, V([2, 0], "int64"), (2, 4))], inplace=True),
-    move("index_fill", [A((3, 4), 1, V([3, 0], "int64"), 1)], inplace=True),
-    move("take_along_dim", [A((3, 4), I((3, 2), 4), 1)]),
+    move(
+        "index_copy",
+        [A((3, 4), 0, V([2, 0], "int64"), (2, 4)), A(LARGE, 1, V(SHUFFLED[0], "int64"), LARGE)],
+        [
+            E((3, 4), 0, V([2, 9], "int64"), (2, 4), type=(IndexError, RuntimeError)),
+            E((3, 4), 0, V([2, 0], "int64"), (3, 4), type=(IndexError, RuntimeError)),
+        ],
+        inplace=True,
+    ),
+    move(
+        "index_fill",
+        [A((3, 4), 1, V([3, 0], "int64"), 1)],
+        [E((3, 4), 1, V([3, 9], "int64"), 1.0, type=IndexError)],
+        inplace=True,
+    ),
+    move("take_along_dim", [A((3, 4), I((3, 2), 4), 1), A(LARGE, I(LARGE, 257), 1)]),
     move(
         "masked_select",
         [A((3, 4), B((3, 4))), A((3, 4), B((4,))), A((0, 3), B((3,))), A(LARGE, B(LARGE))],
         [E((3, 4), B((3, 3))), E((3, 4), T((3, 4), dtype="int64"))],
     ),
-    move("take", [A((3, 4), I((2, 2), 12))], [E((3, 4), V([12], "int64"), type=IndexError)]),
-    move("masked_scatter", [A((3, 4), B((3, 4)), (12,))], inplace=True),
+    move(
+        "take",
+        [A((3, 4), I((2, 2), 12)), A(LARGE, I((200, 257), 300))],
+        [E((3, 4), V([12], "int64"), type=IndexError)],
+    ),
+    move(
+        "masked_scatter",
+        [A((3, 4), B((3, 4)), (12,)), A(LARGE, B(LARGE), LARGE)],
+        [E((3, 4), V([[True] * 4] * 3, "bool"), (7,))],
+        inplace=True,
+    ),
     move(
         "sort",
         [A((7,)), A((3, 5), 0), A((3, 5), dim=1, descending=True), A((0, 3), 1), A((3, 90)), A((), 0)],
@@ -212,10 +252,10 @@ ROWS = [
         variant="nan",
         orders=0,
     ),
-    move("msort", [A((5, 3))], dtypes=FLOATS),
+    move("msort", [A((5, 3)), A((90, 300))], dtypes=FLOATS),
     move(
         "kthvalue",
-        [A((5,), 2), A((3, 5), 2, 0), A((3, 5), 5, dim=1, keepdim=True)],
+        [A((5,), 2), A((3, 5), 2, 0), A((3, 5), 5, dim=1, keepdim=True), A((300, 90), 7)],
         [E((5,), 6), E((5,), 0)],
         dtypes=FLOATS,
     ),
@@ -235,7 +275,13 @@ ROWS = [
         orders=0,
         where=("",),
     ),
-    move("argsort", [A((7,)), A((3, 5), 0), A((3, 5), -1, True)], dtypes=FLOATS, result="int64", orders=0),
+    move(
+        "argsort",
+        [A((7,)), A((3, 5), 0), A((3, 5), -1, True), A((300, 90))],
+        dtypes=FLOATS,
+        result="int64",
+        orders=0,
+    ),
     move("argsort", [A((3, 40), stable=True)], dtypes=INTS, result="int64", orders=0, variant="stable"),
     move(
         "topk",
@@ -269,7 +315,7 @@ ROWS = [
     Op(
         "one_hot",
         ref.one_hot,
-        [A(I((5,), 4)), A(I((2, 3), 4), 6), A(I((), 4), num_classes=4)],
+        [A(I((5,), 4)), A(I((3000,), 40)), A(I((2, 3), 4), 6), A(I((), 4), num_classes=4)],
         ("int64",),
         orders=0,
         where=FUNCTIONAL,
@@ -283,6 +329,7 @@ ROWS = [
             A((3, 4), [-1, 2]),
             A((0, 3), [1, 1]),
             A((2, 3, 4), [1, 1, 0, 2], layout="transposed"),
+            A(LARGE, [3, 1, 2, 5]),
         ],
         [E((3, 4), [1]), E((3,), [1, 1, 1, 1]), E((3, 4), [-3, -3])],
         where=FUNCTIONAL,
@@ -296,6 +343,7 @@ ROWS = [
             A((1, 2, 3, 4), [1, 0, 2, 5], mode="replicate", layout="transposed"),
             A((2, 3, 4), [4, 3], "circular"),
             A((1, 2, 3, 4), [-1, 2, 0, 3], mode="circular"),
+            A((1, 300, 257), [20, 30], "reflect"),
         ],
         [E((2, 3, 4), [4, 0], "reflect"), E((2, 3, 4), [5, 0], "circular"), E((2, 3, 4), [1, 1], "mirror")],
         where=FUNCTIONAL,

@@ -17,13 +17,26 @@ UNIT = (0.05, 0.95)
 TARGET = T((4, 3), UNIT, grad=False)
 BAD = E((4, 3), (4, 3), reduction="median", type=ValueError, says="median")
 LARGE = (400, 130)
+WEIGHTS = T((4, 3), (0.5, 2.0), grad=False)
+UNLIKE = E((4, 3), (4, 3), weight=T((3,)), type=ValueError)
 WEIGHT = T((5,), (0.5, 2.0), grad=False)
 
 ROWS = [
     loss(
-        "mse_loss", [*reductions((4, 3), (4, 3)), A(LARGE, LARGE), A((0, 3), (0, 3), reduction="sum")], [BAD]
+        "mse_loss",
+        [
+            *reductions((4, 3), (4, 3)),
+            *reductions((4, 3), (4, 3), weight=WEIGHTS),
+            A(LARGE, LARGE),
+            A((0, 3), (0, 3), reduction="sum"),
+        ],
+        [BAD, UNLIKE],
     ),
-    loss("l1_loss", [*reductions((4, 3), (4, 3)), A(LARGE, LARGE)], [BAD]),
+    loss(
+        "l1_loss",
+        [*reductions((4, 3), (4, 3)), *reductions((4, 3), (4, 3), weight=WEIGHTS), A(LARGE, LARGE)],
+        [BAD, UNLIKE],
+    ),
     loss(
         "smooth_l1_loss",
         [

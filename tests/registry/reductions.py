@@ -54,7 +54,9 @@ ROWS = [
         [*TWICE, E(V([1, 2], "int64"), says="mean")],
         domain=UNEVEN,
     ),
-    total("prod", REALS, [A((2, 3)), A(()), *ALONG[:7], *EMPTY], result="sum", rtol=1e-5),
+    total(
+        "prod", REALS, [A((2, 3)), A(()), *ALONG[:7], *EMPTY, A((6000, 9), dim=1)], result="sum", rtol=1e-5
+    ),
     total("amax", REALS, [*WHOLE, *ALONG, *SEVERAL], [*TWICE, *NO_IDENTITY], rtol=0, jumps=True),
     total("amin", REALS, [*WHOLE, *ALONG, *SEVERAL], [*TWICE, *NO_IDENTITY], rtol=0, jumps=True),
     total("max", FLOATS, [*WHOLE, *ALONG, *NAN], NO_IDENTITY, rtol=0, jumps=True),

@@ -19,6 +19,7 @@ def attribute(name):
     return lambda lib: lambda x: getattr(x, name)
 
 
+LARGE = (300, 401)
 BEYOND = E((2, 3), 2, type=IndexError)
 
 ROWS = [
@@ -27,7 +28,12 @@ ROWS = [
         [A((2, 6), [3, 4]), A((2, 6), [-1]), A((), [1, 1]), A((0, 3), [3, 0]), A((2, 6), [4, -1])],
         [E((2, 6), [5, 2]), E((2, 6), [-1, -1]), E((2, 6), [5, -1]), E((0, 3), [0, -1])],
     ),
-    shape("reshape", [A((3, 4), [2, 6], layout="transposed")], view=False, variant="copy"),
+    shape(
+        "reshape",
+        [A((3, 4), [2, 6], layout="transposed"), A(LARGE, [401, 300], layout="transposed")],
+        view=False,
+        variant="copy",
+    ),
     shape(
         "reshape",
         [A((2, 6), 3, 4), A((2, 6), -1)],
@@ -128,13 +134,26 @@ ROWS = [
     shape("moveaxis", [A((2, 3, 4), 0, 2)]),
     shape(
         "contiguous",
-        [A((3, 4), layout="transposed"), A((3, 4), layout="sliced"), A((), layout="expanded"), A((0, 3))],
+        [
+            A((3, 4), layout="transposed"),
+            A((3, 4), layout="sliced"),
+            A((), layout="expanded"),
+            A((0, 3)),
+            A(LARGE, layout="transposed"),
+        ],
         where=METHOD,
         view=False,
     ),
     shape(
         "clone",
-        [A((2, 3)), A(()), A((0, 3)), A((3, 4), layout="transposed"), A((3, 4), layout="expanded")],
+        [
+            A((2, 3)),
+            A(()),
+            A((0, 3)),
+            A((3, 4), layout="transposed"),
+            A((3, 4), layout="expanded"),
+            A(LARGE, layout="sliced"),
+        ],
         view=False,
     ),
 ]

@@ -23,6 +23,7 @@ class FunctionCtx:
         self._dirty: tuple[Tensor, ...] = ()
         self._non_differentiable: tuple[Tensor, ...] = ()
         self._materialize = True
+        self._is_tensor: list[bool] = []  # which results of forward are
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keeps inputs, results or intermediate tensors; writes to them are detected. To be called once."""
@@ -58,7 +59,8 @@ class FunctionCtx:
         return edges
 
     def _run_backward(self, *grads: Tensor | None) -> Any:
-        return self._function.backward(self, *grads)
+        given = iter(grads)  # one for each tensor; the other results have None
+        return self._function.backward(self, *[next(given) if tensor else None for tensor in self._is_tensor])
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
@@ -109,6 +111,7 @@ class Function:
         several = isinstance(output, (tuple, list))
         results = list(output) if several else [output]
         tensors = [r for r in results if isinstance(r, Tensor)]
+        ctx._is_tensor = [isinstance(r, Tensor) for r in results]
         recorded = list(
             _core._record_function(
                 ctx,

@@ -44,15 +44,21 @@ def gradcheck(
     rtol: float = 1e-3,
     raise_exception: bool = True,
     nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    fast_mode: bool = False,
 ) -> bool:
     """Compares the gradients of ``func(*inputs)`` with central differences.
 
     Every element of every float64 input that requires grad is moved by ``eps``. Returns True, or raises GradcheckError
     (returns False without ``raise_exception``) naming the output and input whose Jacobians differ by more than
-    ``atol + rtol * |numerical|``. ``nondet_tol`` bounds how much two backward runs may differ.
+    ``atol + rtol * |numerical|``. ``nondet_tol`` bounds how much two backward runs may differ;
+    ``check_grad_dtypes`` asks for gradients in the dtypes of their inputs. Each row of a Jacobian is found with the
+    gradients of the other outputs undefined, and always all of it: ``check_undefined_grad`` and ``fast_mode``, as
+    PyTorch has them, change nothing.
     """
     try:
-        _check(func, _as_tuple(inputs), eps, atol, rtol, nondet_tol)
+        _check(func, _as_tuple(inputs), eps, atol, rtol, nondet_tol, check_grad_dtypes)
     except GradcheckError:
         if raise_exception:
             raise
@@ -61,7 +67,13 @@ def gradcheck(
 
 
 def _check(
-    func: Callable[..., Any], inputs: tuple[Any, ...], eps: float, atol: float, rtol: float, nondet_tol: float
+    func: Callable[..., Any],
+    inputs: tuple[Any, ...],
+    eps: float,
+    atol: float,
+    rtol: float,
+    nondet_tol: float,
+    check_grad_dtypes: bool,
 ) -> None:
     wanted = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
     if not wanted:
@@ -79,7 +91,9 @@ def _check(
             for again, first in zip(_row(y, wanted, seed), found, strict=True):
                 if first.numel() and float((again - first).abs().max()) > nondet_tol:
                     raise GradcheckError(f"gradcheck: two backward runs of output {number} differ")
-            for column, g in zip(rows, found, strict=True):
+            for column, g, x in zip(rows, found, wanted, strict=True):
+                if check_grad_dtypes and g.dtype != x.dtype:
+                    raise GradcheckError(f"gradcheck: a gradient of {x.dtype} has {g.dtype}")
                 column.append(g.detach().reshape(-1))
         for place, x in enumerate(wanted):
             flat = x.data  # shares memory, and its writes do not make saved tensors stale
@@ -129,6 +143,9 @@ def gradgradcheck(
     rtol: float = 1e-3,
     raise_exception: bool = True,
     nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    fast_mode: bool = False,
 ) -> bool:
     """gradcheck of the gradients themselves, in ``inputs`` and in ``grad_outputs`` (random ones when left out)."""
     given = _as_tuple(inputs)
@@ -151,4 +168,5 @@ def gradgradcheck(
         rtol=rtol,
         raise_exception=raise_exception,
         nondet_tol=nondet_tol,
+        check_grad_dtypes=check_grad_dtypes,
     )
