@@ -4,15 +4,15 @@
 #include <cstdint>
 #include <cstdlib>
 #include <mutex>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
+#include "core/arena.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/ref.h"
 #include "core/thread_local.h"
-
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
 
 #if defined(__SANITIZE_ADDRESS__)
 #define CR_NO_CACHE 1  // let the sanitizer see every free
@@ -37,98 +37,73 @@ void system_free(void* block) {
 #endif
 }
 
-#if defined(__linux__) && !defined(CR_NO_CACHE)
-// Blocks from here on are mapped by themselves, in huge pages: a large tensor's first touch costs a hundredth of the
-// page faults, its later ones fewer misses of the address cache, and the memory leaves the process when it is freed.
-constexpr size_t kMapped = size_t{4} << 20, kHugePage = size_t{2} << 20, kPage = 4096;
-
-size_t mapped_size(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
-
-void* map_block(size_t bytes) {
-  const size_t size = mapped_size(bytes), spare = size + kHugePage;
-  void* m = mmap(nullptr, spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (m == MAP_FAILED) return nullptr;
-  const auto start = reinterpret_cast<uintptr_t>(m), at = (start + kHugePage - 1) / kHugePage * kHugePage;
-  if (at > start) munmap(m, at - start);
-  if (start + spare > at + size) munmap(reinterpret_cast<void*>(at + size), start + spare - at - size);
-  auto* block = reinterpret_cast<void*>(at);
-  madvise(block, size / kHugePage * kHugePage, MADV_HUGEPAGE);
-  return block;
-}
-#else
-constexpr size_t kMapped = SIZE_MAX;
-size_t mapped_size(size_t bytes) { return bytes; }
-void* map_block(size_t) { return nullptr; }
-void munmap(void*, size_t) {}
-#endif
-
-void* large_alloc(size_t bytes) { return bytes >= kMapped ? map_block(bytes) : system_alloc(bytes); }
-void large_free(void* block, size_t bytes) {
-  if (bytes >= kMapped)
-    munmap(block, mapped_size(bytes));
-  else
-    system_free(block);
-}
-
 [[noreturn]] void out_of_memory(size_t bytes) {
   throw Error(text("out of memory: ", bytes, " bytes were asked for"));
 }
 
-// ---- large blocks: shared lists ----
+// ---- middle-sized blocks: shared lists in front of the arena ----
 
-// A block is preceded by one cache line that remembers its size; free blocks are chained through it.
+// A block is preceded by one cache line that remembers its size: the arena's, from here on. Free blocks are chained
+// through what follows.
 struct alignas(64) Header {
-  Header* next;
   size_t bytes;
+  Header*& next() { return *reinterpret_cast<Header**>(this + 1); }
 };
 
-// Classes from 1 KiB on, sixteen steps an octave: at most 6.25% is lost to rounding.
-constexpr int kSteps = 16, kFirstOctave = 10, kClasses = kSteps * 38;
+constexpr size_t kListed = size_t{32} << 10;  // blocks up to here
+constexpr size_t kListsKeep = size_t{1} << 20;
+// Sixteen sizes an octave from 1 KiB on: at most 6.25% is lost to rounding.
+constexpr int kSteps = 16, kFirstOctave = 10, kClasses = kSteps * 5 + 1;
 
-int class_of(size_t bytes, size_t* rounded) {
-  if (bytes <= size_t{1} << kFirstOctave) bytes = (size_t{1} << kFirstOctave) + 1;
-  const int octave = 63 - __builtin_clzll(bytes - 1);  // 2^octave < bytes <= 2^(octave + 1)
-  const size_t step = (size_t{1} << octave) / kSteps;
-  const size_t steps = (bytes - (size_t{1} << octave) + step - 1) / step;
-  *rounded = (size_t{1} << octave) + steps * step;
-  return (octave - kFirstOctave) * kSteps + static_cast<int>(steps) - 1;
+int class_of(size_t bytes) {
+  const int octave = 63 - __builtin_clzll(bytes);
+  const auto step = static_cast<int>((bytes - (size_t{1} << octave)) >> (octave - 4));
+  return (octave - kFirstOctave) * kSteps + step;
 }
 
-std::mutex shared_mutex;
+size_t rounded(size_t bytes) {
+  constexpr size_t kLeast = size_t{1} << kFirstOctave;
+  if (bytes <= kLeast) return kLeast;
+  const size_t step = bytes > kListed ? 1024 : (size_t{1} << (63 - __builtin_clzll(bytes - 1))) / kSteps;
+  return (bytes + step - 1) / step * step;
+}
+
+std::mutex lists_mutex;
 Header* shared_lists[kClasses];
-std::atomic<size_t> live{0}, cached{0}, peak{0};
+std::atomic<size_t> live{0}, listed{0}, peak{0};
+
+Header* take_listed(size_t bytes) {
+  std::lock_guard lock(lists_mutex);
+  Header*& list = shared_lists[class_of(bytes)];
+  Header* h = list;
+  if (h != nullptr) {
+    list = h->next();
+    listed -= h->bytes;
+  }
+  return h;
+}
+
+bool put_listed(Header* h) {
+  std::lock_guard lock(lists_mutex);
+  if (listed + h->bytes > kListsKeep) return false;
+  Header*& list = shared_lists[class_of(h->bytes)];
+  h->next() = list;
+  list = h;
+  listed += h->bytes;
+  return true;
+}
 
 void release_shared() {
-  std::lock_guard lock(shared_mutex);
-  for (Header*& list : shared_lists)
-    while (list != nullptr) {
-      Header* next = list->next;
-      cached -= list->bytes;
-      large_free(list, sizeof(Header) + list->bytes);
-      list = next;
-    }
-}
-
-Header* take_shared(int size_class) {
-  std::lock_guard lock(shared_mutex);
-  Header* h = shared_lists[size_class];
-  if (h != nullptr) shared_lists[size_class] = h->next;
-  return h;
-}
-
-Header* fresh_block(size_t rounded) {
-  // What is held may pass the peak of what was live by a tenth; beyond that other classes' blocks go first.
-  constexpr size_t kSlack = size_t{64} << 20;
-  if (cached > peak / 10 + kSlack && live + cached + rounded > peak + peak / 10 + kSlack) release_shared();
-  void* block = large_alloc(sizeof(Header) + rounded);
-  if (block == nullptr) {
-    release_shared();
-    block = large_alloc(sizeof(Header) + rounded);
+  {
+    std::lock_guard lock(lists_mutex);
+    for (Header*& list : shared_lists)
+      while (Header* h = list) {
+        list = h->next();
+        listed -= h->bytes;
+        arena_free(h + 1);
+      }
   }
-  if (block == nullptr) out_of_memory(rounded);
-  auto* h = static_cast<Header*>(block);
-  h->bytes = rounded;
-  return h;
+  arena_release();
 }
 
 // ---- small blocks: a pool a thread ----
@@ -215,7 +190,7 @@ void* pool_alloc(size_t bytes) {
 #endif
   void* block = system_alloc(bytes);
   if (block == nullptr) {
-    release_shared();
+    empty_cache();
     block = system_alloc(bytes);
   }
   if (block == nullptr) out_of_memory(bytes);
@@ -243,20 +218,29 @@ void pool_free(void* block, size_t bytes) {
 
 void* cr_alloc(size_t bytes) {
   if (bytes >= size_t{1} << 47) out_of_memory(bytes);
-  Header* h;
   if (bytes + sizeof(Header) <= kPooled) {
-    h = static_cast<Header*>(pool_alloc(bytes + sizeof(Header)));
+    auto* h = static_cast<Header*>(pool_alloc(bytes + sizeof(Header)));
     h->bytes = bytes;
     return h + 1;
   }
-  size_t rounded;
-  h = take_shared(class_of(bytes, &rounded));
-  if (h != nullptr) {
-    cached.fetch_sub(rounded, std::memory_order_relaxed);
-  } else {
-    h = fresh_block(rounded);
+  bytes = rounded(bytes);
+  Header* h = nullptr;
+#ifndef CR_NO_CACHE
+  if (bytes <= kListed) h = take_listed(bytes);
+  for (int attempt = 0; h == nullptr; ++attempt) {
+    if (void* block = arena_alloc(bytes)) {
+      h = static_cast<Header*>(block) - 1;
+    } else {
+      if (attempt != 0) out_of_memory(bytes);
+      empty_cache();
+    }
   }
-  const size_t now = live.fetch_add(rounded, std::memory_order_relaxed) + rounded;
+#else
+  h = static_cast<Header*>(system_alloc(sizeof(Header) + bytes));
+  if (h == nullptr) out_of_memory(bytes);
+  h->bytes = bytes;
+#endif
+  const size_t now = live.fetch_add(h->bytes, std::memory_order_relaxed) + h->bytes;
   if (now > peak.load(std::memory_order_relaxed)) peak.store(now, std::memory_order_relaxed);
   return h + 1;
 }
@@ -267,14 +251,9 @@ void cr_free(void* block) {
   if (h->bytes + sizeof(Header) <= kPooled) return pool_free(h, h->bytes + sizeof(Header));
   live.fetch_sub(h->bytes, std::memory_order_relaxed);
 #ifndef CR_NO_CACHE
-  size_t rounded;
-  const int c = class_of(h->bytes, &rounded);
-  std::lock_guard lock(shared_mutex);
-  h->next = shared_lists[c];
-  shared_lists[c] = h;
-  cached.fetch_add(rounded, std::memory_order_relaxed);
+  if (h->bytes > kListed || !put_listed(h)) arena_free(block);
 #else
-  large_free(h, sizeof(Header) + h->bytes);
+  system_free(h);
 #endif
 }
 
@@ -286,12 +265,18 @@ MemoryStats memory_stats() {
     small_cached += p->cached;
   }
   const size_t now = live + static_cast<size_t>(small < 0 ? 0 : small);
-  return {now, cached + static_cast<size_t>(small_cached), peak > now ? peak.load() : now};
+  const size_t cached = arena_cached() + listed + static_cast<size_t>(small_cached);
+  return {now, cached, peak > now ? peak.load() : now};
 }
+
+void reset_peak() { peak = live.load(); }
 
 void empty_cache() {
   release_shared();
   drain(pool);
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 }  // namespace chainrule

@@ -17,7 +17,8 @@ void pool_free(void* block, size_t bytes);
 
 struct MemoryStats { size_t live, cached, peak; };  // bytes
 MemoryStats memory_stats();
-// Gives all cached blocks back to the system.
+void reset_peak();
+// Gives what is cached back to the system.
 void empty_cache();
 
 }  // namespace chainrule
