@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from chainrule import _tensor
 from chainrule import autograd as autograd
+from chainrule import cpu as cpu
 from chainrule import nn as nn
 from chainrule import optim as optim
 from chainrule import random as random
