@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from rows import Work, functional, row
+import needs
+from needs import Needs
+from rows import Build, Missing, Work, functional, row
 
 
 def training(net: Any, optimizer: Any, loss: Any) -> Work:
@@ -39,6 +41,53 @@ def tiny(lib: Any) -> Work:
     return training(net, optimizer, lambda: functional(lib).mse_loss(net(x), y))
 
 
+def jax_mlp(sizes: tuple[int, ...], batch: int) -> Build:
+    """The same step with Adam written by hand, compiled as a whole; parameters and moments are given up to the step,
+    so that it may write over them."""
+
+    def build(jax: Any) -> Work:
+        import jax.numpy as jnp
+
+        keys = iter(jax.random.split(jax.random.key(0), 3 * len(sizes)))
+        weights = [
+            (jax.random.uniform(next(keys), (a, b), minval=-1, maxval=1) / a**0.5, jnp.zeros(b))
+            for a, b in itertools.pairwise(sizes)
+        ]
+        x = jax.random.normal(next(keys), (batch, sizes[0]))
+        y = jax.random.randint(next(keys), (batch,), 0, sizes[-1])
+
+        def loss(weights: Any) -> Any:
+            h = x
+            for w, b in weights[:-1]:
+                h = jnp.maximum(h @ w + b, 0)
+            w, b = weights[-1]
+            return -jnp.take_along_axis(jax.nn.log_softmax(h @ w + b), y[:, None], 1).mean()
+
+        def step(weights: Any, means: Any, squares: Any, t: Any) -> Any:
+            value, gradients = jax.value_and_grad(loss)(weights)
+            t = t + 1
+            means = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, means, gradients)
+            squares = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, squares, gradients)
+            rate, root = 1e-3 / (1 - 0.9**t), (1 - 0.999**t) ** 0.5
+            weights = jax.tree.map(
+                lambda w, m, v: w - rate * m / (jnp.sqrt(v) / root + 1e-8), weights, means, squares
+            )
+            return (weights, means, squares, t), value
+
+        compiled = jax.jit(step, donate_argnums=(0, 1, 2, 3))
+        zeros = jax.tree.map(jnp.zeros_like, weights), jax.tree.map(jnp.zeros_like, weights)
+        state = (weights, *zeros, jnp.zeros(()))
+
+        def work() -> None:
+            nonlocal state
+            state, value = compiled(*state)
+            value.block_until_ready()
+
+        return work
+
+    return build
+
+
 _MLPS = [((32, 32), 32, 6), ((128, 128), 32, (3, 2.3)), ((512, 512), 128, 1.4), ((1024, 1024), 512, 1.15)]
 for _hidden, _batch, _target in _MLPS:
 
@@ -48,10 +97,24 @@ for _hidden, _batch, _target in _MLPS:
         optimizer = lib.optim.Adam(net.parameters(), lr=1e-3)
         return training(net, optimizer, lambda: functional(lib).cross_entropy(net(x), y))
 
-    row(f"training step: MLP 784-{_hidden[0]}-{_hidden[1]}-10, batch {_batch}, Adam", _target)(_mlp)
+    _sizes = (784, *_hidden, 10)
+    row(
+        f"training step: MLP {'-'.join(map(str, _sizes))}, batch {_batch}, Adam",
+        _target,
+        needs.mlp_step(_sizes, _batch),
+        jax=jax_mlp(_sizes, _batch),
+    )(_mlp)
 
 
-@row("training step: CNN 28x28, batch 64", (1.4, 1.8))
+# Nothing asks for the gradient of the images: two thirds of the first layer's work.
+CNN = Needs(
+    2 / 3 * needs.convolution(64, 1, 32, 3, 28).flops
+    + needs.convolution(64, 32, 64, 3, 28).flops
+    + 3 * needs.product(64, 128, 64 * 14 * 14).flops
+) + needs.adam(64 * 14 * 14 * 128)
+
+
+@row("training step: CNN 28x28, batch 64", (1.4, 1.8), CNN)
 def cnn(lib: Any) -> Work:
     nn = lib.nn
     net = nn.Sequential(
@@ -83,7 +146,19 @@ def residual_block(lib: Any, inputs: int, outputs: int, stride: int) -> Any:
     return Block()
 
 
-@row("training step: ResNet-8 32x32, batch 16", 1.4)
+def block_flops(inputs: int, outputs: int, size: int, stride: int) -> float:
+    short = 0.0 if stride == 1 else needs.convolution(16, inputs, outputs, 1, size, stride).flops
+    first = needs.convolution(16, inputs, outputs, 3, size, stride).flops
+    return first + needs.convolution(16, outputs, outputs, 3, size // stride).flops + short
+
+
+RESNET = Needs(
+    2 / 3 * needs.convolution(16, 3, 16, 3, 32).flops
+    + block_flops(16, 16, 32, 1) + block_flops(16, 32, 32, 2) + block_flops(32, 64, 16, 2)
+)  # fmt: skip
+
+
+@row("training step: ResNet-8 32x32, batch 16", 1.4, RESNET)
 def resnet(lib: Any) -> Work:
     nn = lib.nn
     net = nn.Sequential(
@@ -144,4 +219,18 @@ for _model, _tokens, _target in _GPTS:
     row(
         f"training step: GPT d{_model[0]} L{_model[1]}, {_tokens[0]}x{_tokens[1]} tokens",
         _target,
+        needs.gpt_step(*_model, 65, *_tokens),
     )(_gpt)
+
+
+LSTM = Needs(3 * needs.product(32 * 50, 4 * 128, 64 + 128).flops - needs.product(32 * 50, 4 * 128, 64).flops)
+
+
+@row("training step: LSTM h128, 32x50", 1.5, LSTM)
+def lstm(lib: Any) -> Work:
+    if not hasattr(lib.nn, "LSTM"):
+        raise Missing
+    net, head = lib.nn.LSTM(64, 128, batch_first=True), lib.nn.Linear(128, 10)
+    x, y = lib.randn(32, 50, 64), lib.randint(0, 10, (32,))
+    optimizer = lib.optim.Adam([*net.parameters(), *head.parameters()], lr=1e-3)
+    return training(net, optimizer, lambda: functional(lib).cross_entropy(head(net(x)[0][:, -1]), y))

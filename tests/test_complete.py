@@ -54,8 +54,8 @@ NOT_OPERATIONS = {
         get_num_threads grad grad_fn index_put index_put_ is_anomaly_enabled is_contiguous is_cpu is_cuda
         is_grad_enabled is_inference is_inference_mode_enabled is_leaf item load nbytes ndim ndimension
         nelement numel numpy output_nr register_hook register_post_accumulate_grad_hook requires_grad
-        requires_grad_ retain_grad retains_grad save set_num_threads set_printoptions shape show_config size
-        storage_offset stride tolist zero_
+        requires_grad_ retain_grad retains_grad save set_flush_denormal set_num_threads set_printoptions shape
+        show_config size storage_offset stride tolist zero_
     """,
 }
 EXEMPT = {name for names in NOT_OPERATIONS.values() for name in names.split()}

@@ -5,6 +5,7 @@
 #include "bindings/return_types.h"
 #include "bindings/topics.h"
 #include "core/alloc.h"
+#include "core/float_mode.h"
 #include "core/launch.h"
 #include "core/parallel.h"
 #include "ops/elementwise.h"
@@ -118,11 +119,15 @@ PYBIND11_MODULE(_core, m) {
       },
       py::arg("num_threads"),
       "Sets the number of threads that kernels may use; results do not depend on it.");
+  m.def(
+      "set_flush_denormal", &set_flush_denormal, py::arg("mode"),
+      "Whether this thread, and those that work for it, take denormal numbers for zero; True when the processor can.");
   m.def("_memory_stats", [] {
     const MemoryStats s = memory_stats();
     py::dict d;
     d["live"] = s.live, d["cached"] = s.cached, d["peak"] = s.peak;
     return d;
   });
+  m.def("_reset_peak", &reset_peak);
   m.def("_empty_cache", &empty_cache);
 }

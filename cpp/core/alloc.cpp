@@ -97,6 +97,17 @@ int class_of(size_t bytes, size_t* rounded) {
 std::mutex shared_mutex;
 Header* shared_lists[kClasses];
 std::atomic<size_t> live{0}, cached{0}, peak{0};
+// What was live lately: the peak of this window of allocations and of the one before.
+constexpr uint32_t kWindow = 20000;
+std::atomic<size_t> window_peak{0}, recent_peak{0};
+std::atomic<uint32_t> window_count{0};
+
+// What is held may pass the recent peak of what was live by a tenth, and by this.
+constexpr size_t kSlack = size_t{64} << 20;
+bool too_much(size_t more) {
+  const size_t recent = recent_peak;
+  return cached > recent / 10 + kSlack && live + cached + more > recent + recent / 10 + kSlack;
+}
 
 void release_shared() {
   std::lock_guard lock(shared_mutex);
@@ -117,9 +128,7 @@ Header* take_shared(int size_class) {
 }
 
 Header* fresh_block(size_t rounded) {
-  // What is held may pass the peak of what was live by a tenth; beyond that other classes' blocks go first.
-  constexpr size_t kSlack = size_t{64} << 20;
-  if (cached > peak / 10 + kSlack && live + cached + rounded > peak + peak / 10 + kSlack) release_shared();
+  if (too_much(rounded)) release_shared();  // other sizes' blocks go first
   void* block = large_alloc(sizeof(Header) + rounded);
   if (block == nullptr) {
     release_shared();
@@ -129,6 +138,21 @@ Header* fresh_block(size_t rounded) {
   auto* h = static_cast<Header*>(block);
   h->bytes = rounded;
   return h;
+}
+
+void raise(std::atomic<size_t>& to, size_t value) {
+  if (value > to.load(std::memory_order_relaxed)) to.store(value, std::memory_order_relaxed);
+}
+
+void count_live(size_t bytes) {
+  const size_t now = live.fetch_add(bytes, std::memory_order_relaxed) + bytes;
+  raise(peak, now);
+  raise(window_peak, now);
+  raise(recent_peak, now);
+  if (window_count.fetch_add(1, std::memory_order_relaxed) + 1 < kWindow) return;
+  window_count = 0;
+  recent_peak = window_peak.exchange(now);
+  if (too_much(0)) release_shared();
 }
 
 // ---- small blocks: a pool a thread ----
@@ -256,8 +280,7 @@ void* cr_alloc(size_t bytes) {
   } else {
     h = fresh_block(rounded);
   }
-  const size_t now = live.fetch_add(rounded, std::memory_order_relaxed) + rounded;
-  if (now > peak.load(std::memory_order_relaxed)) peak.store(now, std::memory_order_relaxed);
+  count_live(rounded);
   return h + 1;
 }
 
@@ -288,6 +311,8 @@ MemoryStats memory_stats() {
   const size_t now = live + static_cast<size_t>(small < 0 ? 0 : small);
   return {now, cached + static_cast<size_t>(small_cached), peak > now ? peak.load() : now};
 }
+
+void reset_peak() { peak = live.load(); }
 
 void empty_cache() {
   release_shared();

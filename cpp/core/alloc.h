@@ -17,6 +17,7 @@ void pool_free(void* block, size_t bytes);
 
 struct MemoryStats { size_t live, cached, peak; };  // bytes
 MemoryStats memory_stats();
+void reset_peak();
 // Gives all cached blocks back to the system.
 void empty_cache();
 

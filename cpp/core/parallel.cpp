@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "core/float_mode.h"
 #include "core/thread_local.h"
 
 namespace chainrule {
@@ -88,11 +89,15 @@ void parallel_blocks(int64_t count, void (*body)(void*, int64_t), void* context)
   }
 #ifdef _OPENMP
   pool_started = true;
+  const uint64_t mode = float_mode();  // the caller's holds for everyone who helps
 #pragma omp parallel num_threads(threads)
   {
     inside = true;
+    const uint64_t own = float_mode();
+    if (own != mode) set_float_mode(mode);
 #pragma omp for schedule(dynamic, 1)
     for (int64_t i = 0; i < count; ++i) body(context, i);
+    if (own != mode) set_float_mode(own);
     inside = false;
   }
 #endif

@@ -13,6 +13,7 @@ from math import pi as pi
 
 from chainrule import _tensor
 from chainrule import autograd as autograd
+from chainrule import cpu as cpu
 from chainrule import nn as nn
 from chainrule import optim as optim
 from chainrule import random as random

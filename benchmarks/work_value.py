@@ -1,4 +1,4 @@
-"""The scalar engine on micrograd's two-moons network, against micrograd's own way of doing it."""
+"""The row of the scalar engine: micrograd's two-moons network, against micrograd's own way of it in plain Python."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import sys
 from typing import Any
 
-import pytest
+from rows import Work, row
 
 
 class PlainValue:
@@ -67,7 +67,7 @@ class PlainValue:
             v._backward()
 
 
-def moons_step(Value: Any, samples: int = 100) -> Any:
+def moons_step(Value: Any, samples: int = 100) -> Work:
     """Forward and backward of the hinge loss of a 2-16-16-1 network over all samples."""
     rng = random.Random(0)
     sizes = [2, 16, 16, 1]
@@ -91,22 +91,11 @@ def moons_step(Value: Any, samples: int = 100) -> Any:
     return work
 
 
-@pytest.mark.parametrize("engine", ["chainrule", "plain Python"])
-def test_moons(engine: str, request: pytest.FixtureRequest, benchmark: Any) -> None:
-    if request.config.getoption("--library") != "chainrule":
-        pytest.skip("measured once, with chainrule")
+def plain(python: Any) -> Work:
     sys.setrecursionlimit(100_000)
-    if engine == "chainrule":
-        import chainrule
-
-        work = moons_step(chainrule.Value)
-    else:
-        work = moons_step(PlainValue)
-    benchmark.extra_info["row"] = f"scalar moons MLP, {engine}"
-    benchmark.pedantic(work, rounds=5, warmup_rounds=1)
+    return moons_step(PlainValue)
 
 
-def test_engines_agree() -> None:
-    chainrule = pytest.importorskip("chainrule")
-    sys.setrecursionlimit(100_000)
-    assert moons_step(chainrule.Value, 5)() == pytest.approx(moons_step(PlainValue, 5)(), rel=1e-12)
+@row("scalar Value: micrograd's moons MLP, 100 samples", 15, against="python", python=plain)
+def moons(lib: Any) -> Work:
+    return moons_step(lib.Value)

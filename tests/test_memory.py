@@ -1,0 +1,117 @@
+"""The allocator gives memory back on request and under pressure, and keeps little more than what is alive."""
+
+import pytest
+
+from lib import NAME, TELLS_MEMORY, cr, run
+
+pytestmark = [
+    pytest.mark.skipif(NAME == "torch", reason="PyTorch does not cache on CPUs"),
+    pytest.mark.skipif(not TELLS_MEMORY, reason="see lib.py"),
+]
+
+MB = 1 << 20
+RESIDENT = """
+        def resident():
+            with open("/proc/self/status") as lines:
+                return int(next(l for l in lines if l.startswith("VmRSS")).split()[1]) >> 10
+"""
+
+
+def test_counts():
+    cr.cpu.reset_peak_memory_stats()
+    before = cr.cpu.memory_allocated()
+    x = cr.empty(4 * MB)
+    del x
+    assert 16 * MB <= cr.cpu.max_memory_allocated() - before < 17 * MB
+    assert cr.cpu.memory_allocated() == before <= cr.cpu.memory_reserved()
+    cr.cpu.reset_peak_memory_stats()
+    assert cr.cpu.max_memory_allocated() == before
+
+
+def test_returned_on_request():
+    program = (
+        RESIDENT
+        + """
+        before = resident()
+        tensors = [cr.ones(n) for n in range(1, 1 << 17, 193)]
+        held = resident() - before
+        del tensors
+        cached = resident() - before
+        cr.cpu.empty_cache()
+        print(held > 150, cached > 150, resident() - before < 20)
+    """
+    )
+    assert run(program) == "True True True"
+
+
+def test_what_is_alive_survives_a_request():
+    tensors = [cr.full((n,), float(n)) for n in (10, 1000, 10_000, 100_000, 2_000_000)]
+    gaps = [cr.empty(300_000) for _ in tensors]
+    del gaps
+    cr.cpu.empty_cache()
+    more = [cr.full((t.numel(),), -1.0) for t in tensors]
+    assert all(bool((t == t.numel()).all()) for t in tensors) and all(bool((t == -1).all()) for t in more)
+
+
+def test_returned_under_pressure():
+    """What is cached makes room for a tensor of another size when the address space ends."""
+    program = """
+        import resource
+        cr.set_num_threads(1)
+        tensors = [cr.ones(30 << 18) for _ in range(40)]  # 1.2 GB
+        keep = tensors[::8]
+        with open("/proc/self/status") as lines:
+            size = int(next(l for l in lines if l.startswith("VmSize")).split()[1]) << 10
+        resource.setrlimit(resource.RLIMIT_AS, (size + (64 << 20), size + (64 << 20)))
+        del tensors
+        large = [cr.ones(100 << 18) for _ in range(7)]  # none of which fits between what is kept
+        print(all(float(t.min()) == float(t.max()) == 1 for t in large + keep))
+    """
+    assert run(program) == "True"
+
+
+def test_old_peaks_are_forgotten():
+    program = (
+        RESIDENT
+        + """
+        before = resident()
+        tensors = [cr.ones(1 << 18) for _ in range(300)]
+        del tensors
+        for _ in range(50_000):
+            cr.empty(50_000)
+        print(resident() - before < 80)
+    """
+    )
+    assert run(program) == "True"
+
+
+def test_overhead_with_changing_batches():
+    """Beyond the most that was alive, a tenth and 64 MB are held at most, whatever the order of sizes."""
+    program = """
+        import random
+        nn = cr.nn
+        net = nn.Sequential(
+            nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(),
+            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64 * 14 * 14, 128), nn.ReLU(), nn.Linear(128, 10),
+        )
+        optimizer = cr.optim.Adam(net.parameters())
+        worst, numbers = 0, random.Random(0)
+
+        def look():
+            global worst
+            worst = max(worst, cr.cpu.memory_reserved() - 1.1 * cr.cpu.max_memory_allocated())
+
+        for step in range(20):
+            batch = 64 if step == 0 else numbers.randint(1, 64)
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(
+                net(cr.randn(batch, 1, 28, 28)), cr.randint(0, 10, (batch,))
+            )
+            look()
+            loss.backward()
+            look()
+            optimizer.step()
+            look()
+        print(worst)
+    """
+    assert float(run(program)) < 64 * MB

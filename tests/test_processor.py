@@ -1,0 +1,110 @@
+"""What the library takes over from its surroundings: denormal numbers, numbers of threads, processors."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lib import NAME, cr, run
+
+MANY = 200_000  # elements: work for several threads
+
+
+@pytest.fixture(autouse=True)
+def denormals():
+    yield
+    cr.set_flush_denormal(False)
+
+
+def flush(on):
+    if not cr.set_flush_denormal(on):
+        pytest.skip("this processor cannot")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [3, MANY])
+def test_flush_denormal(dtype, n):
+    tiny = np.finfo(dtype).tiny / 4
+    x = cr.from_numpy(np.full(n, tiny, dtype))
+    flush(True)
+    y = x * 1.5
+    flush(False)  # or NumPy would not see them either
+    assert tiny > 0 and not y.numpy().any()
+    assert ((x * 1.5).numpy() == tiny * 1.5).all()
+
+
+@pytest.mark.skipif(NAME == "torch", reason="PyTorch's threads keep their own mode")
+def test_flush_denormal_holds_for_all_threads():
+    before = cr.get_num_threads()
+    x = cr.from_numpy(np.full(1_000_000, 1e-39, np.float32))
+    try:
+        for threads in (1, 2, 4):
+            cr.set_num_threads(threads)
+            for on in (True, False):
+                flush(on)
+                y = x * 1.5
+                flush(False)
+                assert int((y > 0).sum()) == (0 if on else len(x)), (threads, on)
+    finally:
+        cr.set_num_threads(before)
+
+
+THREADS = "import {0} as cr; print(cr.get_num_threads())"
+
+
+def threads(prefix="", **variables):
+    """The number of threads of a new process, after something that happens before the import."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")} | variables
+    environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+    source = prefix + THREADS.format(NAME)
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, env=environment, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def test_no_more_threads_than_processors():
+    assert 1 <= threads() <= os.cpu_count()
+
+
+def test_omp_num_threads():
+    assert threads(OMP_NUM_THREADS="1") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux")
+def test_affinity():
+    one = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+    assert threads(one) == 1
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="Linux")
+def test_set_num_threads_starts_no_more():
+    """Threads of the process after work for many."""
+    program = """
+        import os
+        import sys
+        before = len(os.listdir("/proc/self/task"))
+        cr.set_num_threads(1)
+        x = cr.ones(1 << 20)
+        (x @ x, x.exp(), x.reshape(1024, 1024) @ x.reshape(1024, 1024))
+        alone = len(os.listdir("/proc/self/task")) - before
+        cr.set_num_threads(2)
+        x.exp()
+        print(alone, len(os.listdir("/proc/self/task")) - before <= 1)
+    """
+    assert run(program) == "0 True"
+
+
+def test_workers_of_a_loader_have_one_thread():
+    program = """
+        from {name}.utils.data import DataLoader, Dataset
+        class Threads(Dataset):
+            def __len__(self): return 4
+            def __getitem__(self, i): return cr.get_num_threads()
+        cr.set_num_threads(2)
+        print([b.tolist() for b in DataLoader(Threads(), batch_size=2, num_workers=2)], cr.get_num_threads())
+    """
+    assert run(program.replace("{name}", NAME)) == "[[1, 1], [1, 1]] 2"
