@@ -90,13 +90,20 @@ void parallel_blocks(int64_t count, void (*body)(void*, int64_t), void* context)
 #ifdef _OPENMP
   pool_started = true;
   const uint64_t mode = float_mode();  // the caller's holds for everyone who helps
+  // A thread takes a run of neighbouring blocks, half of its share of what is left: long runs let the memory stream, and
+  // the ever shorter ones towards the end even out blocks of unequal work.
+  std::atomic<int64_t> next{0};
 #pragma omp parallel num_threads(threads)
   {
     inside = true;
     const uint64_t own = float_mode();
     if (own != mode) set_float_mode(mode);
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t i = 0; i < count; ++i) body(context, i);
+    for (int64_t begin = next.load(std::memory_order_relaxed); begin < count;) {
+      const int64_t end = begin + std::max<int64_t>(1, (count - begin) / (2 * threads));
+      if (!next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
+      for (int64_t i = begin; i < end; ++i) body(context, i);
+      begin = next.load(std::memory_order_relaxed);
+    }
     if (own != mode) set_float_mode(own);
     inside = false;
   }
