@@ -6,9 +6,6 @@
 namespace chainrule::CR_ISA {
 namespace {
 
-template <class T> struct Plus {
-  CR_INLINE Vec<T> operator()(const Vec<T>& a, const Vec<T>& b) const { return a + b; }
-};
 // Over the runs of one channel.
 template <class T, class Op> T channel_sum(const Op& op, const T* x, int64_t n, int64_t stride,
                                            int64_t space) {

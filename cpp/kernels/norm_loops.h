@@ -2,17 +2,10 @@
 #pragma once
 #include "kernels/norm.h"
 #include "kernels/reduce_loops.h"
+#include "kernels/rows.h"
 #include "simd/math.h"
 
 namespace chainrule::CR_ISA {
-
-// f(i, count) for each vector of [0, n).
-template <class T, class F> CR_INLINE void each_vector(int64_t n, const F& f) {
-  constexpr int L = Vec<T>::lanes;
-  int64_t i = 0;
-  for (; i + L <= n; i += L) f(i, L);
-  if (i < n) f(i, static_cast<int>(n - i));
-}
 
 template <class T> struct RowDistance : SumOp<T> {
   Vec<T> mean = T(0);

@@ -2,6 +2,7 @@
 #include "kernels/optim.h"
 
 #include "kernels/reduce_loops.h"
+#include "kernels/rows.h"
 #include "simd/math.h"
 
 namespace chainrule::CR_ISA {
@@ -30,14 +31,6 @@ template <class F> void each_piece(int64_t count, const int64_t* sizes, const F&
     }
   });
 }
-// f(i, lanes) for each vector of [begin, end).
-template <class T, class F> CR_INLINE void each_vector(int64_t begin, int64_t end, const F& f) {
-  constexpr int L = Vec<T>::lanes;
-  int64_t i = begin;
-  for (; i + L <= end; i += L) f(i, L);
-  if (i < end) f(i, static_cast<int>(end - i));
-}
-
 template <class T> void sgd_typed(const SgdArgs& a) {
   const Vec<T> momentum = static_cast<T>(a.momentum), fresh = static_cast<T>(1 - a.dampening);
   const Vec<T> decay = static_cast<T>(a.weight_decay), step = static_cast<T>(-a.lr);

@@ -33,36 +33,51 @@ template <class V> struct Tree {
   }
 };
 
-// Up to 128 vectors in four interleaved chains.
-template <class T, class Op> CR_INLINE Vec<T> reduce_block(const Op& op, const T* x, int64_t n) {
+// The elements [begin, end) of a row, up to 128 vectors, in four interleaved chains: step(acc, i, count) takes the lanes
+// from i on into acc.
+template <class T, class Step, class Combine>
+CR_INLINE Vec<T> fold_block(const Vec<T>& identity, int64_t begin, int64_t end, const Step& step,
+                            const Combine& combine) {
   constexpr int L = Vec<T>::lanes;
-  Vec<T> a0 = op.identity(), a1 = a0, a2 = a0, a3 = a0;
-  int64_t i = 0;
-  for (; i + 4 * L <= n; i += 4 * L) {
-    a0 = op.step(a0, Vec<T>::load(x + i));
-    a1 = op.step(a1, Vec<T>::load(x + i + L));
-    a2 = op.step(a2, Vec<T>::load(x + i + 2 * L));
-    a3 = op.step(a3, Vec<T>::load(x + i + 3 * L));
+  Vec<T> a0 = identity, a1 = a0, a2 = a0, a3 = a0;
+  int64_t i = begin;
+  for (; i + 4 * L <= end; i += 4 * L) {
+    a0 = step(a0, i, L);
+    a1 = step(a1, i + L, L);
+    a2 = step(a2, i + 2 * L, L);
+    a3 = step(a3, i + 3 * L, L);
   }
-  for (int k = 0; i < n; ++k, i += L) {  // up to four more, the last in part
-    const int count = static_cast<int>(n - i < L ? n - i : L);
+  for (int k = 0; i < end; ++k, i += L) {  // up to four more, the last in part
+    const int count = static_cast<int>(end - i < L ? end - i : L);
     const Vec<T> acc = k == 0 ? a0 : k == 1 ? a1 : k == 2 ? a2 : a3;
-    const Vec<T> next = where(Mask<T>::first(count), op.step(acc, Vec<T>::load(x + i, count)), acc);
+    const Vec<T> next = where(Mask<T>::first(count), step(acc, i, count), acc);
     (k == 0 ? a0 : k == 1 ? a1 : k == 2 ? a2 : a3) = next;
   }
-  return op.combine(op.combine(a0, a1), op.combine(a2, a3));
+  return combine(combine(a0, a1), combine(a2, a3));
 }
-
-template <class T, class Op> inline Vec<T> reduce_row(const Op& op, const T* x, int64_t n) {
+// A row of n in blocks of 128 vectors and their tree.
+template <class T, class Step, class Combine>
+CR_INLINE Vec<T> fold_row(const Vec<T>& identity, int64_t n, const Step& step, const Combine& combine) {
   constexpr int64_t block = 128 * Vec<T>::lanes;
-  const auto combine = [&](const Vec<T>& a, const Vec<T>& b) CR_LAMBDA_INLINE { return op.combine(a, b); };
   Tree<Vec<T>> tree;
   for (int64_t i = 0; i == 0 || i < n; i += block) {
-    const Vec<T> v = reduce_block(op, x + i, n - i < block ? n - i : block);
+    const Vec<T> v = fold_block<T>(identity, i, n - i < block ? n : i + block, step, combine);
     if (n <= block) return v;
     tree.push(v, combine);
   }
-  return tree.finish(op.identity(), combine);
+  return tree.finish(identity, combine);
+}
+template <class T> struct Plus {
+  CR_INLINE Vec<T> operator()(const Vec<T>& a, const Vec<T>& b) const { return a + b; }
+};
+
+template <class T, class Op> inline Vec<T> reduce_row(const Op& op, const T* x, int64_t n) {
+  return fold_row<T>(
+      op.identity(), n,
+      [&](const Vec<T>& acc, int64_t i, int count) CR_LAMBDA_INLINE {
+        return op.step(acc, count == Vec<T>::lanes ? Vec<T>::load(x + i) : Vec<T>::load(x + i, count));
+      },
+      [&](const Vec<T>& a, const Vec<T>& b) CR_LAMBDA_INLINE { return op.combine(a, b); });
 }
 
 // count columns (at most 4 vectors of them) over n rows that lie `stride` apart: blocks of 64 rows in a tree.

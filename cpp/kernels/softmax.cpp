@@ -1,42 +1,49 @@
 // Each row (or strip of columns) is read from memory once: the passes over it find it in the first-level cache.
-// y = e^(x - max) / sum. Sums in the order of reduce.h.
+// y = e^(x - max) * (1 / sum). Sums in the order of reduce.h.
 #include "kernels/softmax.h"
 
 #include "kernels/reduce_loops.h"
+#include "kernels/rows.h"
 #include "simd/math.h"
 
 namespace chainrule::CR_ISA {
 namespace {
 
-// f(i, count) for each vector of a row of n, count < lanes at its end.
-template <class T, class F> CR_INLINE void each_vector(int64_t n, const F& f) {
-  constexpr int L = Vec<T>::lanes;
-  int64_t i = 0;
-  for (; i + L <= n; i += L) f(i, L);
-  if (i < n) f(i, static_cast<int>(n - i));
+// The largest of a row, for where a NaN reaches every result through the sum anyway.
+template <class T> CR_INLINE Vec<T> largest_of(const T* x, int64_t n) {
+  const auto larger = [](const Vec<T>& a, const Vec<T>& b) CR_LAMBDA_INLINE { return greater(a, b); };
+  return reduce_max(fold_row<T>(
+      -infinity<T>, n,
+      [&](const Vec<T>& acc, int64_t i, int count)
+          CR_LAMBDA_INLINE { return larger(acc, Vec<T>::load(x + i, count)); },
+      larger));
 }
 
-template <class T> void softmax_row(const T* x, T* y, int64_t n, bool log_form) {
+// The exponentials go through e: y itself, or scratch when y is streamed.
+template <class T, bool log_form> void softmax_row(const T* x, T* y, T* e, int64_t n) {
   constexpr int L = Vec<T>::lanes;
   if (n <= L) {  // one vector: stays in a register
     const int count = static_cast<int>(n);
     const Mask<T> inside = Mask<T>::first(count);
     const Vec<T> v = Vec<T>::load(x, count);
     const Vec<T> shifted = v - reduce_max(where(inside, v, -infinity<T>));
-    const Vec<T> e = where(inside, exp(shifted), 0);
-    const Vec<T> sum = reduce_add(e);
-    (log_form ? shifted - log(sum) : e / sum).store(y, count);
+    const Vec<T> exps = where(inside, exp(shifted), 0);
+    const Vec<T> sum = reduce_add(exps);
+    (log_form ? shifted - log(sum) : exps * (1 / sum)).store(y, count);
     return;
   }
-  const Vec<T> largest = reduce_max(reduce_row(MaxOp<T>{}, x, n));
-  each_vector<T>(n, [&](int64_t i, int count)
-                        CR_LAMBDA_INLINE { exp(Vec<T>::load(x + i, count) - largest).store(y + i, count); });
-  const Vec<T> sum = reduce_add(reduce_row(SumOp<T>{}, y, n));
-  const Vec<T> log_sum = log(sum);
-  each_vector<T>(n, [&](int64_t i, int count) CR_LAMBDA_INLINE {
-    const Vec<T> r =
-        log_form ? (Vec<T>::load(x + i, count) - largest) - log_sum : Vec<T>::load(y + i, count) / sum;
-    r.store(y + i, count);
+  const Vec<T> largest = largest_of(x, n);
+  const Vec<T> sum = reduce_add(fold_row<T>(
+      T(0), n,
+      [&](const Vec<T>& acc, int64_t i, int count) CR_LAMBDA_INLINE {
+        const Vec<T> v = exp(Vec<T>::load(x + i, count) - largest);
+        if (!log_form) v.store(e + i, count);
+        return acc + v;
+      },
+      Plus<T>{}));
+  const Vec<T> log_sum = log(sum), factor = 1 / sum;
+  write_row(y, n, e != y, [&](int64_t i, int count) CR_LAMBDA_INLINE {
+    return log_form ? (Vec<T>::load(x + i, count) - largest) - log_sum : Vec<T>::load(e + i, count) * factor;
   });
 }
 
@@ -57,20 +64,23 @@ template <class T> void softmax_strip(const T* x, T* y, int64_t n, int64_t strid
       ((Vec<T>::load(x + i, lanes) - largest[k]) - sum[k]).store(y + i, lanes);
     });
   } else {
-    each([&](int64_t i, int lanes, int k) { (Vec<T>::load(y + i, lanes) / sum[k]).store(y + i, lanes); });
+    for (int k = 0; k * L < count; ++k) sum[k] = 1 / sum[k];
+    each([&](int64_t i, int lanes, int k) { (Vec<T>::load(y + i, lanes) * sum[k]).store(y + i, lanes); });
   }
 }
 
-template <class T> void grad_row(const T* g, const T* y, T* dx, int64_t n, bool log_form) {
-  const Sums<T> sums = reduce_terms<T>(n, [&](int64_t i, int count, Vec<T>& a, Vec<T>& b) CR_LAMBDA_INLINE {
-    const Vec<T> v = Vec<T>::load(g + i, count);
-    a = v * Vec<T>::load(y + i, count);
-    b = v;
-  });
-  const Vec<T> s = log_form ? sums.second : sums.first;
-  each_vector<T>(n, [&](int64_t i, int count) CR_LAMBDA_INLINE {
+template <class T, bool log_form>
+void grad_row(const T* g, const T* y, T* dx, int64_t n, bool streamed) {
+  const Vec<T> s = reduce_add(fold_row<T>(
+      T(0), n,
+      [&](const Vec<T>& acc, int64_t i, int count) CR_LAMBDA_INLINE {
+        const Vec<T> v = Vec<T>::load(g + i, count);
+        return log_form ? acc + v : fma(v, Vec<T>::load(y + i, count), acc);
+      },
+      Plus<T>{}));
+  write_row(dx, n, streamed, [&](int64_t i, int count) CR_LAMBDA_INLINE {
     const Vec<T> v = Vec<T>::load(g + i, count), p = Vec<T>::load(y + i, count);
-    (log_form ? fma(-exp(p), s, v) : p * (v - s)).store(dx + i, count);
+    return log_form ? fma(-exp(p), s, v) : p * (v - s);
   });
 }
 
@@ -98,16 +108,8 @@ void grad_strip(const T* g, const T* y, T* dx, int64_t n, int64_t stride, int co
   });
 }
 
-// row(offset) for each row, strip(offset, count) for each strip of up to four vectors of columns.
-template <class T, class Row, class Strip>
-void split(int64_t outer, int64_t n, int64_t inner, const Row& row, const Strip& strip) {
-  if (n == 0 || inner == 0) return;
-  if (inner == 1) {
-    parallel_for(outer, 1 + reduce_grain / 4 / n, [&](int64_t begin, int64_t end) {
-      for (int64_t o = begin; o < end; ++o) row(o * n);
-    });
-    return;
-  }
+// strip(offset, count) for each strip of up to four vectors of columns.
+template <class T, class Strip> void each_strip(int64_t outer, int64_t n, int64_t inner, const Strip& strip) {
   constexpr int64_t width = 4 * Vec<T>::lanes;
   const int64_t strips = (inner + width - 1) / width;
   parallel_for(outer * strips, 1 + reduce_grain / 4 / (n * (inner < width ? inner : width)),
@@ -119,28 +121,55 @@ void split(int64_t outer, int64_t n, int64_t inner, const Row& row, const Strip&
                });
 }
 
-template <class T> void softmax_typed(const SoftmaxArgs& a) {
+template <class T, bool log_form> void softmax_typed(const SoftmaxArgs& a) {
   const T* x = static_cast<const T*>(a.x);
   T* y = static_cast<T*>(a.y);
-  split<T>(
-      a.outer, a.n, a.inner, [&](int64_t i) { softmax_row(x + i, y + i, a.n, a.log); },
-      [&](int64_t i, int count) { softmax_strip(x + i, y + i, a.n, a.inner, count, a.log); });
+  const int64_t n = a.n;
+  if (n == 0 || a.inner == 0) return;
+  if (a.inner > 1)
+    return each_strip<T>(a.outer, n, a.inner, [&](int64_t i, int count) {
+      softmax_strip(x + i, y + i, n, a.inner, count, log_form);
+    });
+  const bool streamed = streams(y, a.outer * n, n);
+  parallel_for(a.outer, 1 + reduce_grain / 4 / n, [&](int64_t begin, int64_t end) {
+    T* scratch = streamed ? static_cast<T*>(cr_alloc(static_cast<size_t>(n) * sizeof(T))) : nullptr;
+    for (int64_t o = begin; o < end; ++o)
+      softmax_row<T, log_form>(x + o * n, y + o * n, streamed ? scratch : y + o * n, n);
+    if (!streamed) return;
+    cr_free(scratch);
+    native::stream_fence();
+  });
 }
-template <class T> void grad_typed(const SoftmaxGradArgs& a) {
+template <class T, bool log_form> void grad_typed(const SoftmaxGradArgs& a) {
   const T *g = static_cast<const T*>(a.grad), *y = static_cast<const T*>(a.y);
   T* dx = static_cast<T*>(a.dx);
-  split<T>(
-      a.outer, a.n, a.inner, [&](int64_t i) { grad_row(g + i, y + i, dx + i, a.n, a.log); },
-      [&](int64_t i, int count) { grad_strip(g + i, y + i, dx + i, a.n, a.inner, count, a.log); });
+  const int64_t n = a.n;
+  if (n == 0 || a.inner == 0) return;
+  if (a.inner > 1)
+    return each_strip<T>(a.outer, n, a.inner, [&](int64_t i, int count) {
+      grad_strip(g + i, y + i, dx + i, n, a.inner, count, log_form);
+    });
+  const bool streamed = streams(dx, a.outer * n, n);
+  parallel_for(a.outer, 1 + reduce_grain / 4 / n, [&](int64_t begin, int64_t end) {
+    for (int64_t o = begin; o < end; ++o)
+      grad_row<T, log_form>(g + o * n, y + o * n, dx + o * n, n, streamed);
+    if (streamed) native::stream_fence();
+  });
 }
 
 }  // namespace
 
 void softmax(const SoftmaxArgs& a) {
-  a.dtype == DType::Float32 ? softmax_typed<float>(a) : softmax_typed<double>(a);
+  if (a.dtype == DType::Float32)
+    a.log ? softmax_typed<float, true>(a) : softmax_typed<float, false>(a);
+  else
+    a.log ? softmax_typed<double, true>(a) : softmax_typed<double, false>(a);
 }
 void softmax_grad(const SoftmaxGradArgs& a) {
-  a.dtype == DType::Float32 ? grad_typed<float>(a) : grad_typed<double>(a);
+  if (a.dtype == DType::Float32)
+    a.log ? grad_typed<float, true>(a) : grad_typed<float, false>(a);
+  else
+    a.log ? grad_typed<double, true>(a) : grad_typed<double, false>(a);
 }
 
 }  // namespace chainrule::CR_ISA
