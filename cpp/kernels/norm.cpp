@@ -11,6 +11,7 @@ template <class T> void row_norm_typed(const RowNormArgs& a) {
   const T* bias = static_cast<const T*>(a.bias);
   T *y = static_cast<T*>(a.y), *mean = static_cast<T*>(a.mean), *rstd = static_cast<T*>(a.rstd);
   const int64_t n = a.n;
+  const bool streamed = streams(y, a.rows * n, n);
   parallel_for(a.rows, 1 + reduce_grain / 2 / (n + 1), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const T* from = x + row * n;
@@ -19,7 +20,7 @@ template <class T> void row_norm_typed(const RowNormArgs& a) {
       if (mean != nullptr) mean[row] = s.mean;
       rstd[row] = s.rstd;
       const Vec<T> m = s.mean, r = s.rstd;
-      each_vector<T>(n, [&](int64_t i, int count) CR_LAMBDA_INLINE {
+      write_row(to, n, streamed, [&](int64_t i, int count) CR_LAMBDA_INLINE {
         Vec<T> v = (Vec<T>::load(from + i, count) - m) * r;
         if (weight != nullptr && bias != nullptr)
           v = fma(v, Vec<T>::load(weight + i, count), Vec<T>::load(bias + i, count));
@@ -27,83 +28,89 @@ template <class T> void row_norm_typed(const RowNormArgs& a) {
           v = v * Vec<T>::load(weight + i, count);
         else if (bias != nullptr)
           v = v + Vec<T>::load(bias + i, count);
-        v.store(to + i, count);
+        return v;
       });
     }
+    if (streamed) native::stream_fence();
   });
 }
 
-// dx = rstd (gw - mean(gw) - xhat mean(gw xhat)) with gw = g * weight; rms_norm has no mean(gw).
-template <class T> void row_norm_dx(const RowNormGradArgs& a) {
+// The gradients of some rows, in two passes over two rows at a time, which the first-level cache keeps. The sums for the
+// parameters are added to `weights` and `biases` row by row.
+//   dx = rstd (gw - mean(gw) - xhat mean(gw xhat)) with gw = g * weight; rms_norm has no mean(gw).
+template <class T, bool to_x, bool to_parameters>
+void grad_rows(const RowNormGradArgs& a, int64_t first, int64_t last, T* weights, T* biases, bool streamed) {
   const T *g = static_cast<const T*>(a.grad), *x = static_cast<const T*>(a.x);
   const T *weight = static_cast<const T*>(a.weight), *mean = static_cast<const T*>(a.mean);
   const T* rstd = static_cast<const T*>(a.rstd);
   T* dx = static_cast<T*>(a.dx);
   const int64_t n = a.n;
   const Vec<T> one = T(1);
-  parallel_for(a.rows, 1 + reduce_grain / 4 / (n + 1), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const T *gr = g + row * n, *xr = x + row * n;
-      const Vec<T> m = at_or(mean, row, T(0)), r = rstd[row];
-      const auto gw = [&](int64_t i, int count) CR_LAMBDA_INLINE {
-        return Vec<T>::load(gr + i, count) * (weight != nullptr ? Vec<T>::load(weight + i, count) : one);
-      };
-      const auto xhat = [&](int64_t i, int count)
-                            CR_LAMBDA_INLINE { return (Vec<T>::load(xr + i, count) - m) * r; };
+  struct Row {
+    const T *g, *x;
+    T* dx;
+    Vec<T> mean, rstd, along, shift;
+  };
+  const auto row_at = [&](int64_t k) CR_LAMBDA_INLINE {
+    Row r{g + k * n, x + k * n, to_x ? dx + k * n : nullptr, at_or(mean, k, T(0)), rstd[k], T(0), T(0)};
+    if constexpr (to_x) {
       const Sums<T> s = reduce_terms<T>(n, [&](int64_t i, int count, Vec<T>& p, Vec<T>& q) CR_LAMBDA_INLINE {
-        q = gw(i, count);
-        p = q * xhat(i, count);
+        q = Vec<T>::load(r.g + i, count) * (weight != nullptr ? Vec<T>::load(weight + i, count) : one);
+        p = q * ((Vec<T>::load(r.x + i, count) - r.mean) * r.rstd);
       });
-      const Vec<T> c1 = s.first / static_cast<T>(n),
-                   c2 = mean != nullptr ? s.second / static_cast<T>(n) : T(0);
-      each_vector<T>(n, [&](int64_t i, int count) CR_LAMBDA_INLINE {
-        (r * ((gw(i, count) - c2) - xhat(i, count) * c1)).store(dx + row * n + i, count);
-      });
+      r.along = s.first / static_cast<T>(n);
+      if (mean != nullptr) r.shift = s.second / static_cast<T>(n);
     }
-  });
-}
-
-// Column sums of g xhat and g over some rows, one after the other, for two vectors of columns at a time: the sums stay
-// in registers.
-template <class T>
-void add_rows(const T* g, const T* x, const T* mean, const T* rstd, int64_t rows, int64_t n, T* weights,
-              T* biases) {
-  constexpr int L = Vec<T>::lanes;
-  for (int64_t i = 0; i < n; i += 2 * L) {
-    const int c0 = static_cast<int>(n - i < L ? n - i : L);
-    const int c1 = static_cast<int>(n - i < 2 * L ? (n - i > L ? n - i - L : 0) : L);
-    Vec<T> w0 = T(0), w1 = T(0), b0 = T(0), b1 = T(0);
-    for (int64_t row = 0; row < rows; ++row) {
-      const Vec<T> m = at_or(mean, row, T(0)), r = rstd[row];
-      const int64_t at = row * n + i;
-      const Vec<T> g0 = Vec<T>::load(g + at, c0), g1 = Vec<T>::load(g + at + L, c1);
-      w0 = fma(g0, (Vec<T>::load(x + at, c0) - m) * r, w0);
-      w1 = fma(g1, (Vec<T>::load(x + at + L, c1) - m) * r, w1);
-      b0 += g0;
-      b1 += g1;
-    }
-    w0.store(weights + i, c0);
-    w1.store(weights + i + L, c1);
-    b0.store(biases + i, c0);
-    b1.store(biases + i + L, c1);
+    return r;
+  };
+  const auto add = [&](const Row& r, int64_t i, int count, const Vec<T>& w, Vec<T>& dw, Vec<T>& db)
+                       CR_LAMBDA_INLINE {
+                         const Vec<T> v = Vec<T>::load(r.g + i, count);
+                         const Vec<T> xhat = (Vec<T>::load(r.x + i, count) - r.mean) * r.rstd;
+                         if constexpr (to_x)
+                           put(r.rstd * ((v * w - r.shift) - xhat * r.along), r.dx + i, count, streamed);
+                         dw = fma(v, xhat, dw);
+                         db += v;
+                       };
+  const auto each = [&](const auto& f) CR_LAMBDA_INLINE {
+    each_vector<T>(n, [&](int64_t i, int count) CR_LAMBDA_INLINE {
+      const Vec<T> w = weight != nullptr ? Vec<T>::load(weight + i, count) : one;
+      Vec<T> dw = T(0), db = T(0);
+      if constexpr (to_parameters)
+        dw = Vec<T>::load(weights + i, count), db = Vec<T>::load(biases + i, count);
+      f(i, count, w, dw, db);
+      if constexpr (to_parameters) dw.store(weights + i, count), db.store(biases + i, count);
+    });
+  };
+  int64_t k = first;
+  for (; k + 2 <= last; k += 2) {
+    const Row r = row_at(k), s = row_at(k + 1);
+    each([&](int64_t i, int count, const Vec<T>& w, Vec<T>& dw, Vec<T>& db) CR_LAMBDA_INLINE {
+      prefetch(r.g + 2 * n + i), prefetch(r.x + 2 * n + i);
+      prefetch(s.g + 2 * n + i), prefetch(s.x + 2 * n + i);
+      add(r, i, count, w, dw, db);
+      add(s, i, count, w, dw, db);
+    });
   }
+  if (k == last) return;
+  const Row r = row_at(k);
+  each([&](int64_t i, int count, const Vec<T>& w, Vec<T>& dw, Vec<T>& db)
+           CR_LAMBDA_INLINE { add(r, i, count, w, dw, db); });
 }
 
-// Pieces of 32 rows, then the pieces in the tree of reduce.h.
-template <class T> void row_norm_dparams(const RowNormGradArgs& a) {
-  const T *g = static_cast<const T*>(a.grad), *x = static_cast<const T*>(a.x),
-          *mean = static_cast<const T*>(a.mean);
-  const T* rstd = static_cast<const T*>(a.rstd);
+template <class T, bool to_x> void grad_pieces(const RowNormGradArgs& a, bool streamed) {
+  // Pieces of 32 rows, then the pieces in the tree of reduce.h.
   const int64_t n = a.n, pieces = (a.rows + 31) / 32;
-  if (n == 0) return;
   const size_t bytes = static_cast<size_t>(pieces * n + 1) * sizeof(T);
   T *weights = static_cast<T*>(cr_alloc(bytes)), *biases = static_cast<T*>(cr_alloc(bytes));
   parallel_for(pieces, 1 + reduce_grain / (32 * n), [&](int64_t begin, int64_t end) {
     for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t row = piece * 32, rows = a.rows - row < 32 ? a.rows - row : 32;
-      add_rows(g + row * n, x + row * n, mean != nullptr ? mean + row : nullptr, rstd + row, rows, n,
-               weights + piece * n, biases + piece * n);
+      const int64_t first = piece * 32, last = first + 32 < a.rows ? first + 32 : a.rows;
+      std::memset(weights + piece * n, 0, static_cast<size_t>(n) * sizeof(T));
+      std::memset(biases + piece * n, 0, static_cast<size_t>(n) * sizeof(T));
+      grad_rows<T, to_x, true>(a, first, last, weights + piece * n, biases + piece * n, streamed);
     }
+    if (streamed) native::stream_fence();
   });
   const auto plain = [](const Vec<T>& v, int64_t, int64_t) CR_LAMBDA_INLINE { return v; };
   if (a.dweight != nullptr)
@@ -113,11 +120,24 @@ template <class T> void row_norm_dparams(const RowNormGradArgs& a) {
   cr_free(biases);
 }
 
+template <class T> void row_norm_grad_typed(const RowNormGradArgs& a) {
+  const int64_t n = a.n;
+  if (n == 0) return;
+  const bool streamed = a.dx != nullptr && streams(static_cast<T*>(a.dx), a.rows * n, n);
+  if (a.dweight != nullptr || a.dbias != nullptr)
+    return a.dx != nullptr ? grad_pieces<T, true>(a, streamed) : grad_pieces<T, false>(a, false);
+  parallel_for(a.rows, 1 + reduce_grain / 4 / (n + 1), [&](int64_t begin, int64_t end) {
+    grad_rows<T, true, false>(a, begin, end, nullptr, nullptr, streamed);
+    if (streamed) native::stream_fence();
+  });
+}
+
 template <class T> void group_norm_typed(const GroupNormArgs& a) {
   const T *x = static_cast<const T*>(a.x), *weight = static_cast<const T*>(a.weight);
   const T* bias = static_cast<const T*>(a.bias);
   T *y = static_cast<T*>(a.y), *mean = static_cast<T*>(a.mean), *rstd = static_cast<T*>(a.rstd);
   const int64_t per_group = a.channels / a.groups, row = per_group * a.space;
+  const bool streamed = streams(y, a.n * a.groups * row, a.space);
   parallel_for(a.n * a.groups, 1 + reduce_grain / 2 / (row + 1), [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
       const Stats<T> s = row_stats(x + k * row, row, a.eps, true);
@@ -126,9 +146,10 @@ template <class T> void group_norm_typed(const GroupNormArgs& a) {
       for (int64_t c = 0; c < per_group; ++c) {
         const int64_t channel = k % a.groups * per_group + c, i = k * row + c * a.space;
         affine_run(x + i, y + i, a.space, s.mean, s.rstd * at_or(weight, channel, T(1)),
-                   at_or(bias, channel, T(0)));
+                   at_or(bias, channel, T(0)), streamed);
       }
     }
+    if (streamed) native::stream_fence();
   });
 }
 
@@ -140,6 +161,7 @@ template <class T> void group_norm_grad_typed(const GroupNormGradArgs& a) {
   const int64_t per_group = a.channels / a.groups, row = per_group * a.space;
   const size_t bytes = static_cast<size_t>(a.n * a.channels + 1) * sizeof(T);
   T *with_xhat = static_cast<T*>(cr_alloc(bytes)), *plain = static_cast<T*>(cr_alloc(bytes));
+  const bool streamed = dx != nullptr && streams(dx, a.n * a.groups * row, a.space);
   parallel_for(a.n * a.groups, 1 + reduce_grain / 4 / (row + 1), [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
       T c1 = 0, c2 = 0;
@@ -157,9 +179,10 @@ template <class T> void group_norm_grad_typed(const GroupNormGradArgs& a) {
       for (int64_t c = 0; c < per_group; ++c) {
         const int64_t i = k * row + c * a.space;
         const T w = at_or(weight, k % a.groups * per_group + c, T(1));
-        grad_run(g + i, x + i, dx + i, a.space, mean[k], rstd[k], rstd[k] * w, b, shift);
+        grad_run(g + i, x + i, dx + i, a.space, mean[k], rstd[k], rstd[k] * w, b, shift, streamed);
       }
     }
+    if (streamed) native::stream_fence();
   });
   const auto as_is = [](const Vec<T>& v, int64_t, int64_t) CR_LAMBDA_INLINE { return v; };
   if (a.dweight != nullptr)
@@ -168,11 +191,6 @@ template <class T> void group_norm_grad_typed(const GroupNormGradArgs& a) {
     reduce_array(SumOp<T>{}, plain, static_cast<T*>(a.dbias), 1, a.n, a.channels, as_is);
   cr_free(with_xhat);
   cr_free(plain);
-}
-
-template <class T> void row_norm_grad_typed(const RowNormGradArgs& a) {
-  if (a.dx != nullptr) row_norm_dx<T>(a);
-  if (a.dweight != nullptr || a.dbias != nullptr) row_norm_dparams<T>(a);
 }
 
 }  // namespace

@@ -31,18 +31,20 @@ template <class T> inline Stats<T> row_stats(const T* x, int64_t n, double eps, 
 }
 
 // y = (x - mean) * scale + shift over a contiguous run, with one scale and shift.
-template <class T> CR_INLINE void affine_run(const T* x, T* y, int64_t n, T mean, T scale, T shift) {
+template <class T>
+CR_INLINE void affine_run(const T* x, T* y, int64_t n, T mean, T scale, T shift, bool streamed) {
   const Vec<T> m = mean, a = scale, b = shift;
-  each_vector<T>(n, [&](int64_t i, int count)
-                        CR_LAMBDA_INLINE { fma(Vec<T>::load(x + i, count) - m, a, b).store(y + i, count); });
+  write_row(y, n, streamed,
+            [&](int64_t i, int count) CR_LAMBDA_INLINE { return fma(Vec<T>::load(x + i, count) - m, a, b); });
 }
 // dx = g * a + xhat * b + c, with xhat = (x - mean) * rstd.
 template <class T>
-CR_INLINE void grad_run(const T* g, const T* x, T* dx, int64_t n, T mean, T rstd, T a, T b, T c) {
+CR_INLINE void grad_run(const T* g, const T* x, T* dx, int64_t n, T mean, T rstd, T a, T b, T c,
+                        bool streamed) {
   const Vec<T> m = mean, r = rstd, va = a, vb = b, vc = c;
-  each_vector<T>(n, [&](int64_t i, int count) CR_LAMBDA_INLINE {
+  write_row(dx, n, streamed, [&](int64_t i, int count) CR_LAMBDA_INLINE {
     const Vec<T> xhat = (Vec<T>::load(x + i, count) - m) * r;
-    fma(Vec<T>::load(g + i, count), va, fma(xhat, vb, vc)).store(dx + i, count);
+    return fma(Vec<T>::load(g + i, count), va, fma(xhat, vb, vc));
   });
 }
 // sum(g xhat) and sum(g) over a contiguous run.
