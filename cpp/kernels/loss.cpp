@@ -2,6 +2,7 @@
 #include "kernels/loss.h"
 
 #include "kernels/reduce_loops.h"
+#include "kernels/rows.h"
 #include "simd/math.h"
 
 namespace chainrule::CR_ISA {
@@ -29,7 +30,7 @@ template <class T> void log_sum_exp(const T* x, T* lse, int64_t n, int64_t class
     parallel_for(n, 1 + reduce_grain / 4 / classes, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         RowSumExp<T> op;
-        op.largest = finite_or_zero(Vec<T>(reduce_max(reduce_row(MaxOp<T>{}, x + i * classes, classes))));
+        op.largest = finite_or_zero(largest_of(x + i * classes, classes));
         const Vec<T> sum = reduce_add(reduce_row(op, x + i * classes, classes));
         (log(sum) + op.largest).store(lse + i, 1);
       }
@@ -131,29 +132,37 @@ template <class T> void cross_entropy_grad_typed(const CrossEntropyGradArgs& a) 
     if (a.log_probabilities || t == a.ignore_index) return T(0);
     return row_grad(r) * (keep * (weight != nullptr ? weight[t] : T(1)) + smooth * weight_sum);
   };
-  const auto subtract_target = [&](int64_t r) CR_LAMBDA_INLINE {
-    const int64_t t = a.target[r];
-    if (t == a.ignore_index) return;
-    dx[(r / space * classes + t) * space + r % space] -=
-        row_grad(r) * keep * (weight != nullptr ? weight[t] : T(1));
+  const auto of_target = [&](int64_t r) CR_LAMBDA_INLINE {
+    return row_grad(r) * keep * (weight != nullptr ? weight[a.target[r]] : T(1));
   };
+  const bool streamed = streams(dx, a.n * classes * space, classes);
   const int64_t grain = 1 + reduce_grain / 4 / (classes * space);
   parallel_for(a.n, grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (space == 1) {
-        const Vec<T> scale = scale_of(i), l = lse[i], away = row_grad(i) * smooth;
         const T* from = x + i * classes;
         T* to = dx + i * classes;
-        for (int64_t c = 0; c < classes; c += L) {
-          const int count = static_cast<int>(classes - c < L ? classes - c : L);
+        const int64_t t = a.target[i];
+        if (t == a.ignore_index) {  // zero also where the logits are not finite
+          write_row(to, classes, streamed, [](int64_t, int) CR_LAMBDA_INLINE { return Vec<T>(T(0)); });
+          continue;
+        }
+        const Vec<T> scale = scale_of(i), l = lse[i], away = row_grad(i) * smooth;
+        const auto value = [&](int64_t c, int count) CR_LAMBDA_INLINE {
           Vec<T> v = T(0);
           if (!a.log_probabilities) v = scale * exp(Vec<T>::load(from + c, count) - l);
           if (a.smoothing != 0)
             v = v - away * (weight != nullptr ? Vec<T>::load(weight + c, count) : Vec<T>(T(1)));
-          if (a.target[i] == a.ignore_index) v = T(0);  // also where the logits are not finite
-          v.store(to + c, count);
-        }
-        subtract_target(i);
+          return v;
+        };
+        // The vector that holds the target's class, and the others around it.
+        const int64_t at = t / L * L, after = classes - at < L ? classes : at + L;
+        const Vec<T> v = value(at, static_cast<int>(after - at));
+        const Vec<T> with_target = where(Vec<T>::iota() == static_cast<T>(t - at), v - of_target(i), v);
+        write_row(to, at, streamed, value);
+        put(with_target, to + at, static_cast<int>(after - at), streamed);
+        write_row(to + after, classes - after, streamed,
+                  [&](int64_t c, int count) CR_LAMBDA_INLINE { return value(after + c, count); });
         continue;
       }
       for (int64_t j = 0; j < space; j += L) {
@@ -176,8 +185,12 @@ template <class T> void cross_entropy_grad_typed(const CrossEntropyGradArgs& a) 
           where(use, v, 0).store(dx + at, count);
         }
       }
-      for (int64_t j = 0; j < space; ++j) subtract_target(i * space + j);
+      for (int64_t j = 0; j < space; ++j) {
+        const int64_t r = i * space + j, t = a.target[r];
+        if (t != a.ignore_index) dx[(i * classes + t) * space + j] -= of_target(r);
+      }
     }
+    if (streamed) native::stream_fence();
   });
 }
 
@@ -192,24 +205,27 @@ template <class T> void embedding_grad_typed(const EmbeddingGradArgs& a) {
     for (int64_t r = 0; r < a.rows; ++r) occurrences[r] = 0;
     for (int64_t i = 0; i < a.count; ++i) ++occurrences[a.indices[i]];
   }
+  const int64_t elements = a.rows * a.width;
+  const bool streamed = streams(d, elements, elements);
+  parallel_for(elements, reduce_grain, [&](int64_t begin, int64_t end) {
+    write_row(d + begin, end - begin, streamed, [](int64_t, int) CR_LAMBDA_INLINE { return Vec<T>(T(0)); });
+    if (streamed) native::stream_fence();
+  });
   // Each task owns a strip of columns and walks all indices in order.
   const int64_t strips = (a.width + strip - 1) / strip;
-  parallel_for(
-      strips, 1 + reduce_grain / 4 / ((a.count + a.rows) * strip + 1), [&](int64_t begin, int64_t end) {
-        const int64_t first = begin * strip, last = end * strip < a.width ? end * strip : a.width;
-        for (int64_t r = 0; r < a.rows; ++r)
-          std::memset(d + r * a.width + first, 0, static_cast<size_t>(last - first) * sizeof(T));
-        for (int64_t i = 0; i < a.count; ++i) {
-          const int64_t r = a.indices[i];
-          if (r == a.padding) continue;
-          const Vec<T> share = occurrences != nullptr ? T(1) / static_cast<T>(occurrences[r]) : T(1);
-          for (int64_t j = first; j < last; j += L) {
-            const int count = static_cast<int>(last - j < L ? last - j : L);
-            fma(Vec<T>::load(g + i * a.width + j, count), share, Vec<T>::load(d + r * a.width + j, count))
-                .store(d + r * a.width + j, count);
-          }
-        }
-      });
+  parallel_for(strips, 1 + reduce_grain / 4 / (a.count * strip + 1), [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * strip, last = end * strip < a.width ? end * strip : a.width;
+    for (int64_t i = 0; i < a.count; ++i) {
+      const int64_t r = a.indices[i];
+      if (r == a.padding) continue;
+      const Vec<T> share = occurrences != nullptr ? T(1) / static_cast<T>(occurrences[r]) : T(1);
+      for (int64_t j = first; j < last; j += L) {
+        const int count = static_cast<int>(last - j < L ? last - j : L);
+        fma(Vec<T>::load(g + i * a.width + j, count), share, Vec<T>::load(d + r * a.width + j, count))
+            .store(d + r * a.width + j, count);
+      }
+    }
+  });
   if (occurrences != nullptr) cr_free(occurrences);
 }
 

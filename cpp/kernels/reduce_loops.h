@@ -80,6 +80,16 @@ template <class T, class Op> inline Vec<T> reduce_row(const Op& op, const T* x, 
       [&](const Vec<T>& a, const Vec<T>& b) CR_LAMBDA_INLINE { return op.combine(a, b); });
 }
 
+// The largest of a row, for where a NaN reaches every result through the sum anyway.
+template <class T> CR_INLINE Vec<T> largest_of(const T* x, int64_t n) {
+  const auto larger = [](const Vec<T>& a, const Vec<T>& b) CR_LAMBDA_INLINE { return greater(a, b); };
+  return reduce_max(fold_row<T>(
+      Vec<T>(-static_cast<T>(__builtin_inf())), n,
+      [&](const Vec<T>& acc, int64_t i, int count)
+          CR_LAMBDA_INLINE { return larger(acc, Vec<T>::load(x + i, count)); },
+      larger));
+}
+
 // count columns (at most 4 vectors of them) over n rows that lie `stride` apart: blocks of 64 rows in a tree.
 template <class T, class Op>
 inline void reduce_columns(const Op& op, const T* x, int64_t n, int64_t stride, int count, Vec<T>* result) {

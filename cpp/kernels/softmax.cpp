@@ -9,16 +9,6 @@
 namespace chainrule::CR_ISA {
 namespace {
 
-// The largest of a row, for where a NaN reaches every result through the sum anyway.
-template <class T> CR_INLINE Vec<T> largest_of(const T* x, int64_t n) {
-  const auto larger = [](const Vec<T>& a, const Vec<T>& b) CR_LAMBDA_INLINE { return greater(a, b); };
-  return reduce_max(fold_row<T>(
-      -infinity<T>, n,
-      [&](const Vec<T>& acc, int64_t i, int count)
-          CR_LAMBDA_INLINE { return larger(acc, Vec<T>::load(x + i, count)); },
-      larger));
-}
-
 // The exponentials go through e: y itself, or scratch when y is streamed.
 template <class T, bool log_form> void softmax_row(const T* x, T* y, T* e, int64_t n) {
   constexpr int L = Vec<T>::lanes;
