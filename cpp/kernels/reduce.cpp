@@ -98,6 +98,7 @@ template <class T, class Acc, class Step, class Combine>
 void reduce_plain(const ReduceArgs& a, Acc* out, Acc identity, Step step, Combine combine) {
   const T* x = static_cast<const T*>(a.x);
   const int64_t inner = a.inner, outputs = a.outer * inner;
+  constexpr int64_t strip = 256 / sizeof(Acc);
   int64_t rows = reduce_grain / (inner > 0 ? inner : 1);
   if (rows < 1) rows = 1;
   const int64_t chunks = a.n > rows ? (a.n + rows - 1) / rows : 1;
@@ -115,18 +116,27 @@ void reduce_plain(const ReduceArgs& a, Acc* out, Acc identity, Step step, Combin
         to[0] = acc;
         continue;
       }
-      for (int64_t j = 0; j < inner; ++j) to[j] = identity;
+      // Strips of columns, whose results stay in registers.
+      int64_t j = 0;
+      for (; j + strip <= inner; j += strip) {
+        Acc acc[strip];
+        for (int64_t k = 0; k < strip; ++k) acc[k] = identity;
+        for (int64_t r = 0; r < last - first; ++r)
+          for (int64_t k = 0; k < strip; ++k) acc[k] = step(acc[k], from[r * inner + j + k]);
+        for (int64_t k = 0; k < strip; ++k) to[j + k] = acc[k];
+      }
+      for (int64_t k = j; k < inner; ++k) to[k] = identity;
       for (int64_t r = first; r < last; ++r, from += inner)
-        for (int64_t j = 0; j < inner; ++j) to[j] = step(to[j], from[j]);
+        for (int64_t k = j; k < inner; ++k) to[k] = step(to[k], from[k]);
     }
   });
   if (chunks == 1) return;
-  for (int64_t o = 0; o < a.outer; ++o)
-    for (int64_t j = 0; j < inner; ++j) {
-      Acc acc = identity;
-      for (int64_t c = 0; c < chunks; ++c) acc = combine(acc, partial[(o * chunks + c) * inner + j]);
-      out[o * inner + j] = acc;
-    }
+  for (int64_t o = 0; o < a.outer; ++o) {
+    Acc* to = out + o * inner;
+    for (int64_t j = 0; j < inner; ++j) to[j] = identity;
+    for (int64_t c = 0; c < chunks; ++c)
+      for (int64_t j = 0; j < inner; ++j) to[j] = combine(to[j], partial[(o * chunks + c) * inner + j]);
+  }
   cr_free(partial);
 }
 

@@ -84,7 +84,7 @@ Tensor l1_loss(const Tensor& input, const Tensor& target, const Tensor& weight, 
 Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, LossReduction reduction, double beta) {
   CR_CHECK(beta >= 0, "smooth_l1_loss: beta must be non-negative, got ", beta);
   if (beta == 0) return l1_loss(input, target, Tensor(), reduction);
-  const auto slope = [beta](const Tensor& d) { return where(abs(d) < beta, d / beta, sign(d)); };
+  const auto slope = [beta](const Tensor& d) { return clamp(d / beta, -1, 1); };
   return pointwise(
       "smooth_l1_loss", input, target, Tensor(), reduction,
       [beta](const Tensor& a, const Tensor& b) {
