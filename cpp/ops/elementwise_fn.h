@@ -52,6 +52,12 @@ inline constexpr double kTwoOverSqrtPi = 1.12837916709551257390, kHalfSqrtPi = 0
 inline constexpr double kSqrtHalf = 0.70710678118654752440, kInvSqrt2Pi = 0.39894228040143267794;
 inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
+// The normal distribution's, and gelu's derivative; vectors of floats have cheaper ones (simd/normal.h).
+template <class X> constexpr auto normal_cdf(const X& x) { return 0.5 * erfc(x * -kSqrtHalf); }
+template <class X> constexpr auto gelu_slope(const X& x) {
+  return normal_cdf(x) + x * (kInvSqrt2Pi * exp(-0.5 * (x * x)));
+}
+
 // gelu's tanh form, 0.5 x (1 + tanh(s)) with s = sqrt(2/pi) (x + 0.044715 x^3), equals x sigmoid(2 s).
 // Hendrycks and Gimpel 2016, "Gaussian Error Linear Units".
 inline constexpr double kGelu1 = 1.59576912160573071176, kGelu3 = kGelu1 * 0.044715;

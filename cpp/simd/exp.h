@@ -1,12 +1,12 @@
-// exp and what is made of it. Branch-free: x = n ln 2 + r, a polynomial in |r| <= ln 2 / 2, and 2^n by
-// exponent bits.
+// exp and what is made of it. Branch-free: x = n ln 2 + r, a polynomial in r, and 2^n by a table and exponent bits. n is
+// a multiple of 1/8 in float and an integer in double.
 //
 // Largest errors found, in units in the last place, over random bit patterns and the whole useful range:
 //            exp   exp2  expm1  tanh  sigmoid  sinh  cosh
-//   float    0.97  0.99  1.5    2.2   2.2      1.6   1.5
-//   double   0.95  1.1   1.9    2.3   2.0      1.6   1.4
+//   float    0.97  0.99  1.2    1.7   1.9      2.0   1.4
+//   double   0.97  1.1   1.9    1.4   1.7      1.6   1.4
 #pragma once
-#include "simd/vec.h"
+#include "simd/pieces.h"
 
 namespace chainrule::CR_ISA {
 
@@ -48,16 +48,38 @@ CR_INLINE Vec<double> scale(const Vec<double>& y, const Vec<double>& n) {
 #endif
 }
 
-// x = n ln 2 + r, and p = e^r - 1.
-template <class T>
-struct ExpParts {
-  Vec<T> n, p;
+// In float, n is a multiple of 1/8, so that a polynomial of three terms is enough: e^x = 2^n (1 + q). 2^n is an entry
+// of a table, two numbers to be exact, and its exponent.
+struct ExpFloat {
+  Vec<float> n;
+  Vec<int32_t> eighths;  // 8 n in the low bits
+  Vec<float> r, q;
 };
-CR_INLINE Vec<float> expm1_reduced(const Vec<float>& r) {
-  const Vec<float> q =
-      poly(r, 0x1.0000p-1f, 0x1.555554p-3f, 0x1.55548ep-5f, 0x1.111270p-7f, 0x1.6d8d50p-10f, 0x1.9f091ap-13f);
-  return fma(r * r, q, r);
+inline constexpr Table8 power_of_2(0x1.0p+0f, 0x1.f72b84p-1f, 0x1.f06fep-1f, 0x1.ebfdaep-1f, 0x1.ea09e6p-1f,
+                                   0x1.eace54p-1f, 0x1.ee89fap-1f, 0x1.f5818ep-1f);
+inline constexpr Table8 power_of_2_rest(0.0f, -0x1.9c0c22p-27f, 0x1.125002p-25f, -0x1.0a355p-25f,
+                                        0x1.26055cp-26f, 0x1.67a1cap-28f, -0x1.f9c304p-27f, -0x1.a5217cp-28f);
+// The sum of a float and 1.5 * 2^20 is a multiple of 1/8, and shows in its bits which.
+CR_INLINE ExpFloat exp_reduced(const Vec<float>& x) {
+  const Vec<float> magic = 0x1.8p20f, sum = fma(x, 0x1.715476p0f, magic), n = sum - magic;
+  // The high part of ln 2 ends in zeros, so that n times it is exact.
+  const Vec<float> r = fma(n, -0x1.0bfbe8p-15f, fma(n, -0x1.62ep-1f, x));
+  return {n, bits(sum), r, Vec<float>()};
 }
+CR_INLINE ExpFloat exp_parts(const Vec<float>& x) {
+  ExpFloat e = exp_reduced(x);
+  e.q = fma(e.r, poly(e.r, 1.0f, 0x1.000888p-1f, 0x1.555c8ap-3f), pick(power_of_2_rest, e.eighths));
+  return e;
+}
+// 2^(n + shift), where that is a normal number: the table's exponents have been lowered by what the bits of n that name
+// the entry add.
+template <int shift = 0>
+CR_INLINE Vec<float> power(const ExpFloat& e) {
+  return from_bits(bits(pick(power_of_2, e.eighths)) + ((e.eighths << 20) + (shift << 23)));
+}
+
+// x = n ln 2 + r, and p = e^r - 1.
+struct ExpDouble { Vec<double> n, p; };
 CR_INLINE Vec<double> expm1_reduced(const Vec<double>& r) {
   const Vec<double> q =
       poly(r, 0x1.0p-1, 0x1.555555555555bp-3, 0x1.5555555555503p-5, 0x1.111111110ec40p-7,
@@ -65,13 +87,7 @@ CR_INLINE Vec<double> expm1_reduced(const Vec<double>& r) {
            0x1.27e5b42d7ca5ap-22, 0x1.af6c1d05134dfp-26, 0x1.1e3d8a03d8e3bp-29);
   return fma(r * r, q, r);
 }
-CR_INLINE ExpParts<float> exp_parts(const Vec<float>& x) {
-  const Vec<float> n = round(x * 0x1.715476p0f);
-  // The high part of ln 2 ends in zeros, so that n times it is exact.
-  const Vec<float> r = fma(n, -0x1.7f7d1cp-20f, fma(n, -0x1.62e4p-1f, x));
-  return {n, expm1_reduced(r)};
-}
-CR_INLINE ExpParts<double> exp_parts(const Vec<double>& x) {
+CR_INLINE ExpDouble exp_parts(const Vec<double>& x) {
   const Vec<double> n = round(x * 0x1.71547652b82fep0);
   const Vec<double> r = fma(n, -0x1.cf79abc9e3b3ap-40, fma(n, -0x1.62e42fefap-1, x));
   return {n, expm1_reduced(r)};
@@ -84,65 +100,112 @@ CR_INLINE Vec<T> clamp_exponent(const Vec<T>& x) {
   return greater(Vec<T>(low), lesser(Vec<T>(high), x));
 }
 
-template <class T>
-CR_INLINE Vec<T> exp_any(const Vec<T>& x) {
-  const ExpParts<T> e = exp_parts(clamp_exponent(x));
+CR_INLINE Vec<float> exp(const Vec<float>& x0) {
+  const Vec<float> x = clamp_exponent(x0);
+  const ExpFloat e = exp_parts(x);
+#if defined(CR_SIMD_AVX512)
+  const Vec<float> s = from_bits(bits(pick(power_of_2, e.eighths)) + (e.eighths << 20 & 0x700000));
+  return scale(fma(s, e.q, s), e.n);
+#else
+  // 2^n in two factors, of which one is 2^64 or 2^-64, as x is positive or negative.
+  const Vec<int32_t> down = shift_right_logical(bits(x) & ~0x7fffffff, 1);
+  const Vec<float> s = from_bits(bits(power<-64>(e)) + down), far = from_bits(down ^ 0x5f800000);
+  return fma(s, e.q, s) * far;
+#endif
+}
+CR_INLINE Vec<double> exp(const Vec<double>& x) {
+  const ExpDouble e = exp_parts(clamp_exponent(x));
   return scale(e.p + 1, e.n);
 }
-CR_INLINE Vec<float> exp(const Vec<float>& x) { return exp_any(x); }
-CR_INLINE Vec<double> exp(const Vec<double>& x) { return exp_any(x); }
 
-template <class T>
-CR_INLINE Vec<T> exp2_any(const Vec<T>& x0, T ln2) {
-  const T low = sizeof(T) == 4 ? -152 : -1080, high = sizeof(T) == 4 ? 129 : 1025;
-  const Vec<T> x = greater(Vec<T>(low), lesser(Vec<T>(high), x0));
-  const Vec<T> n = round(x);
-  return scale(expm1_reduced((x - n) * ln2) + 1, n);
+CR_INLINE Vec<float> exp2(const Vec<float>& x0) {
+  const Vec<float> x = greater(Vec<float>(-152), lesser(Vec<float>(129), x0)), n = round(x);
+  const Vec<float> r = (x - n) * 0x1.62e43p-1f;
+  const Vec<float> q =
+      poly(r, 0x1.0000p-1f, 0x1.555554p-3f, 0x1.55548ep-5f, 0x1.111270p-7f, 0x1.6d8d50p-10f, 0x1.9f091ap-13f);
+  return scale(fma(r * r, q, r) + 1, n);
 }
-CR_INLINE Vec<float> exp2(const Vec<float>& x) { return exp2_any(x, 0x1.62e43p-1f); }
-CR_INLINE Vec<double> exp2(const Vec<double>& x) { return exp2_any(x, 0x1.62e42fefa39efp-1); }
+CR_INLINE Vec<double> exp2(const Vec<double>& x0) {
+  const Vec<double> x = greater(Vec<double>(-1080), lesser(Vec<double>(1025), x0)), n = round(x);
+  return scale(expm1_reduced((x - n) * 0x1.62e42fefa39efp-1) + 1, n);
+}
 
+// e^x - 1 = 2 (2^(n - 1) q + (2^(n - 1) - 1/2)).
+CR_INLINE Vec<float> expm1(const Vec<float>& x) {
+  ExpFloat e = exp_reduced(greater(Vec<float>(-20), lesser(Vec<float>(89), x)));
+  e.q =
+      fma(e.r * e.r, poly(e.r, 0.5f, 0x1.555c28p-3f, 0x1.555a22p-5f), e.r) + pick(power_of_2_rest, e.eighths);
+  const Vec<float> s = power<-1>(e);
+  return where(abs(x) < 0x1p-26f, x, 2 * fma(s, e.q, s - 0.5f));
+}
 // e^x - 1 = 2^n (p + (1 - 2^-n)), without care for the sign of zero.
-template <class T>
-CR_INLINE Vec<T> expm1_core(const Vec<T>& x) {
-  const T low = sizeof(T) == 4 ? -20 : -44, high = sizeof(T) == 4 ? 90 : 712;
-  const ExpParts<T> e = exp_parts(greater(Vec<T>(low), lesser(Vec<T>(high), x)));
-  return scale(e.p + (1 - scale(Vec<T>(1), 0 - e.n)), e.n);
+CR_INLINE Vec<double> expm1(const Vec<double>& x) {
+  const ExpDouble e = exp_parts(greater(Vec<double>(-44), lesser(Vec<double>(712), x)));
+  return where(x == 0, x, scale(e.p + (1 - scale(Vec<double>(1), 0 - e.n)), e.n));
 }
-template <class T>
-CR_INLINE Vec<T> expm1_any(const Vec<T>& x) {
-  return where(x == 0, x, expm1_core(x));
-}
-CR_INLINE Vec<float> expm1(const Vec<float>& x) { return expm1_any(x); }
-CR_INLINE Vec<double> expm1(const Vec<double>& x) { return expm1_any(x); }
 
-// With e = e^(-2|x|): tanh |x| = (1 - e) / (1 + e) near zero, 1 - 2 e / (1 + e) from 0.55 on; one division,
-// and the rounding errors of neither form are magnified.
-template <class T>
-CR_INLINE Vec<T> tanh_any(const Vec<T>& x) {
-  const Vec<T> a = abs(x);
-  const Mask<T> near = a < T(0.55);
-  const ExpParts<T> parts = exp_parts(clamp_exponent(a * -2));
-  const Vec<T> s = scale(parts.p + where(near, 1 - scale(Vec<T>(1), 0 - parts.n), 1), parts.n);  // e - 1 or e
-  const Vec<T> q = s * where(near, -1, 2) / (s + where(near, 2, 1));
-  return copysign(where(near, q, 1 - q), x);
+// tanh(a) / a, in pieces that end at 0.25, 0.75, 1.25, 2.25, 3.25, 5.25, 7.25 and where tanh rounds to 1: the bits of
+// 0.75 + a tell which.
+inline constexpr Pieces<8> tanh_pieces{
+    Table8(0x1.be6a56p+0f, 0x1.624bdcp+1f, 0x1.115476p+2f, 0x1.928684p+2f, 0x1.0b8bep+3f, 0x1.f4d6a2p-4f,
+           0x1.f8793ep-2f, 0x1.0186ecp+0f),
+    {Table8(0x1.14306ep-1f, 0x1.6f0b6p-2f, 0x1.df59bcp-3f, 0x1.459f34p-3f, 0x1.e9e75ep-4f, 0x1.fd76a8p-1f,
+            0x1.da3d78p-1f, 0x1.84e4aep-1f),
+     Table8(-0x1.f24c74p-3f, -0x1.fb4482p-4f, -0x1.bf761ap-5f, -0x1.9e2528p-6f, -0x1.d4c2a6p-7f,
+            -0x1.49ef4p-4f, -0x1.1783ccp-2f, -0x1.5d8b3ap-2f),
+     Table8(0x1.3d17a2p-4f, 0x1.409574p-5f, 0x1.9d1abcp-7f, 0x1.073f3cp-8f, 0x1.c0861ap-10f, -0x1.4944cp-2f,
+            -0x1.6f39dap-3f, 0x1.7c7b32p-6f),
+     Table8(-0x1.0568p-7f, -0x1.56aef2p-7f, -0x1.72f3dp-9f, -0x1.4e144ap-11f, -0x1.ad2188p-13f,
+            0x1.032acep-4f, 0x1.4d9beep-3f, 0x1.49eb78p-4f),
+     Table8(-0x1.26b648p-7f, 0x1.060778p-9f, 0x1.3baafap-11f, 0x1.a5a3ap-14f, 0x1.9a5286p-16f, 0x1.f1ec8p-4f,
+            0x1.6f4904p-8f, -0x1.b9751p-5f),
+     Table8(0x1.dabffep-8f, -0x1.dd0e2ap-15f, -0x1.ead8e4p-14f, -0x1.0702b6p-16f, -0x1.882b84p-19f,
+            -0x1.32996cp-5f, -0x1.faa6a6p-5f, 0x1.0c38e2p-7f),
+     Table8(-0x1.764f6ep-9f, -0x1.900908p-13f, 0x1.40c43ep-16f, 0x1.4ed202p-19f, 0x1.82c9cp-22f,
+            -0x1.6f12eap-5f, 0x1.384e06p-6f, 0x1.664844p-7f),
+     Table8(0x1.d4f3fp-12f, 0x1.ce6e36p-14f, -0x1.fd462p-20f, -0x1.962404p-22f, -0x1.6ccd0ap-25f,
+            0x1.4471f8p-6f, 0x1.d14832p-7f, -0x1.10aff8p-7f)}};
+CR_INLINE Vec<float> tanh(const Vec<float>& x) {
+  const Vec<float> a = lesser(Vec<float>(9.4f), abs(x));
+  return copysign(a * piecewise(a, shift_right_logical(bits(a + 0.75f), 22), tanh_pieces), x);
 }
-CR_INLINE Vec<float> tanh(const Vec<float>& x) { return tanh_any(x); }
-CR_INLINE Vec<double> tanh(const Vec<double>& x) { return tanh_any(x); }
+// An odd polynomial up to 0.6, 1 - 2 / (1 + e^2|x|) from there.
+CR_INLINE Vec<double> tanh(const Vec<double>& x) {
+  const Vec<double> a = abs(x), z = x * x, e = exp(lesser(Vec<double>(40), a + a));
+  const Vec<double> near =
+      fma(x * z,
+          poly(z, -0x1.5555555555530p-2, 0x1.111111110e1c9p-3, -0x1.ba1ba1b781265p-5, 0x1.664f47f0191e6p-6,
+               -0x1.226e2291888c6p-7, 0x1.d6d0c5d395edfp-9, -0x1.7d79d4e625367p-10, 0x1.33daf0d9709edp-11,
+               -0x1.e32bdbb34bbd4p-13, 0x1.4ca6c63649480p-14, -0x1.202d520e0be84p-16),
+          x);
+  return where(a < 0.6, near, copysign(1 - 2 / (e + 1), x));
+}
 
-// 1 / (1 + e^-x), and e^x / (1 + e^x) below zero, so that small results keep their digits.
-template <class T>
-CR_INLINE Vec<T> sigmoid_any(const Vec<T>& x) {
-  const Vec<T> e = exp_any(-abs(x));
-  return where(x >= 0, 1, e) / (e + 1);
+// c / (c + c e^-x) with a small power of two c: small results keep their digits, and no intermediate one leaves the normal numbers.
+// Of the sum only one rounding is left.
+CR_INLINE Vec<float> sigmoid(const Vec<float>& x) {
+  const Vec<float> one = 0x1p-64f;
+  const ExpFloat e = exp_parts(greater(Vec<float>(-40), lesser(Vec<float>(105), -x)));
+  const Vec<float> s = power<-64>(e), sum = s + one, back = sum - one;
+  const Vec<float> lost = (one - (sum - back)) + (s - back);
+  return one / (sum + fma(s, e.q, lost));
 }
-CR_INLINE Vec<float> sigmoid(const Vec<float>& x) { return sigmoid_any(x); }
-CR_INLINE Vec<double> sigmoid(const Vec<double>& x) { return sigmoid_any(x); }
+CR_INLINE Vec<double> sigmoid(const Vec<double>& x) {
+  const Vec<double> one = 0x1p-512;
+  const ExpDouble e = exp_parts(greater(Vec<double>(-50), lesser(Vec<double>(750), -x)));
+  const Vec<double> s = from_bits((to_int(e.n) + (1023 - 512)) << 52), sum = s + one, back = sum - one;
+  const Vec<double> lost = (one - (sum - back)) + (s - back);
+  return one / (sum + fma(s, e.p, lost));
+}
 
 // cosh = e/2 + 1/(2e); the half goes into the exponent, so that only a result that is too large overflows.
-template <class T>
-CR_INLINE Vec<T> half_exp(const Vec<T>& x) {
-  const ExpParts<T> e = exp_parts(clamp_exponent(x));
+CR_INLINE Vec<float> half_exp(const Vec<float>& x) {  // x >= 0
+  const ExpFloat e = exp_parts(lesser(Vec<float>(89.5f), x));
+  const Vec<float> s = power<-3>(e);
+  return 4 * fma(s, e.q, s);
+}
+CR_INLINE Vec<double> half_exp(const Vec<double>& x) {
+  const ExpDouble e = exp_parts(clamp_exponent(x));
   return scale(e.p + 1, e.n - 1);
 }
 template <class T>

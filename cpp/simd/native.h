@@ -200,6 +200,10 @@ CR_INLINE unsigned bits_of(m64 m) { return m; }
 // a * 2^n for integral n, rounded once.
 CR_INLINE f32 scale(f32 a, f32 n) { return _mm512_scalef_ps(a, n); }
 CR_INLINE f64 scale(f64 a, f64 n) { return _mm512_scalef_pd(a, n); }
+// table[index mod 8], for a table whose second eight entries are its first.
+CR_INLINE f32 pick(const float* table, i32 index) {
+  return _mm512_permutexvar_ps((__m512i)index, _mm512_load_ps(table));
+}
 CR_INLINE i32 to_int(f32 a) { return (i32)_mm512_cvtps_epi32(a); }
 CR_INLINE f32 to_float(i32 a) { return _mm512_cvtepi32_ps((__m512i)a); }
 CR_INLINE void widen(f32 a, f64& low, f64& high) {
@@ -306,6 +310,9 @@ CR_INLINE f64 lesser(f64 a, f64 b) { return _mm256_min_pd(a, b); }
 CR_INLINE unsigned bits_of(m32 m) { return (unsigned)_mm256_movemask_ps((__m256)m); }
 CR_INLINE unsigned bits_of(m64 m) { return (unsigned)_mm256_movemask_pd((__m256d)m); }
 
+CR_INLINE f32 pick(const float* table, i32 index) {
+  return _mm256_permutevar8x32_ps(_mm256_load_ps(table), (__m256i)index);
+}
 CR_INLINE i32 to_int(f32 a) { return (i32)_mm256_cvtps_epi32(a); }
 CR_INLINE f32 to_float(i32 a) { return _mm256_cvtepi32_ps((__m256i)a); }
 CR_INLINE void widen(f32 a, f64& low, f64& high) {
@@ -341,6 +348,9 @@ CR_INLINE f32 greater(f32 a, f32 b) { return a > b ? a : b; }
 CR_INLINE f64 greater(f64 a, f64 b) { return a > b ? a : b; }
 CR_INLINE f32 lesser(f32 a, f32 b) { return a < b ? a : b; }
 CR_INLINE f64 lesser(f64 a, f64 b) { return a < b ? a : b; }
+CR_INLINE f32 pick(const float* table, i32 index) {
+  return f32{table[index[0] & 7], table[index[1] & 7], table[index[2] & 7], table[index[3] & 7]};
+}
 
 #if defined(__SSE4_1__)
 

@@ -344,6 +344,19 @@ CR_INLINE Vec<double> to_float(const Vec<int64_t>& a) {  // |a| < 2^51
   return from_bits(a + bits(magic)) - magic;
 }
 
+// Eight numbers, of which each lane picks the one that the low three bits of an integer name: one instruction where
+// registers have eight lanes or more. Sixteen lanes take four bits, so the numbers stand there twice.
+struct Table8 {
+  alignas(64) float v[16];
+  constexpr Table8(float a, float b, float c, float d, float e, float f, float g, float h)
+      : v{a, b, c, d, e, f, g, h, a, b, c, d, e, f, g, h} {}
+};
+CR_INLINE Vec<float> pick(const Table8& table, const Vec<int32_t>& index) {
+  Vec<float> v;
+  CR_REGISTERS(v.r[i] = native::pick(table.v, index.r[i]))
+  return v;
+}
+
 // Sixteen floats as twice eight doubles, and back with one rounding.
 struct Wide { Vec<double> low, high; };
 CR_INLINE Wide widen(const Vec<float>& a) {
