@@ -55,11 +55,21 @@ bool is_sole_owner(const Tensor& t) {
   return t.impl()->owners() == 1 && t.impl()->storage->owners() == 1 && t.impl()->python == nullptr;
 }
 
-Tensor accumulate(Tensor a, const Tensor& b) {
-  // Not into an expanded gradient, whose elements share memory.
-  if (!grad_enabled && a.dtype() == b.dtype() && a.sizes() == b.sizes() && is_sole_owner(a) && is_dense(a)) {
-    add_into(a, b);
-    return a;
+bool may_overwrite(const Tensor& g) {
+  return !grad_enabled && current_node != nullptr && !current_node->extras && is_sole_owner(g);
+}
+
+Tensor accumulate(Tensor a, Tensor b) {
+  if (!grad_enabled && a.dtype() == b.dtype() && a.sizes() == b.sizes()) {
+    // Not into an expanded gradient, whose elements share memory.
+    if (is_sole_owner(a) && is_dense(a)) {
+      add_into(a, b);
+      return a;
+    }
+    if (is_sole_owner(b) && is_dense(b) && a.strides() == b.strides()) {
+      add_into(b, a);
+      return b;
+    }
   }
   return add(a, b);
 }

@@ -15,8 +15,10 @@ struct AccumulateGrad final : Node {
   Tensor variable_;
 };
 
-// a + b, into a's memory when nobody else can see it.
-Tensor accumulate(Tensor a, const Tensor& b);
+// a + b, into the memory of one that nobody else can see.
+Tensor accumulate(Tensor a, Tensor b);
 bool is_sole_owner(const Tensor& t);
+// May the node that runs write its own result over the gradient that it was given? Not where a hook will look at it.
+bool may_overwrite(const Tensor& g);
 
 }  // namespace chainrule

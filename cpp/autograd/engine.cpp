@@ -7,6 +7,7 @@
 #include "autograd/accumulate.h"
 #include "autograd/meta.h"
 #include "autograd/mode.h"
+#include "core/pool.h"
 #include "ops/elementwise.h"
 #include "ops/fill.h"
 #include "ops/views.h"
@@ -14,77 +15,93 @@
 namespace chainrule {
 namespace {
 
+using Edges = Small<Edge, 3>;
+
 // Nodes that wait for gradients, the latest made first. Every node was made after those that it uses, so when one is
 // popped all that could still add to its gradient have run: the order of creation is a topological order.
 class Pending {
  public:
-  struct Item {
-    Ref<Node> node;
-    Grads grads;
-    uint64_t arrival;
-  };
-
   Pending() {  // most graphs never hold more at once
-    items_.reserve(kFew), heap_.reserve(kFew), free_.reserve(kFew);
+    slots_.reserve(kFew), heap_.reserve(kFew), free_.reserve(kFew);
   }
   bool empty() const { return heap_.empty(); }
-  auto after() const {
-    return [this](int a, int b) {
-      const uint64_t x = items_[a].node->sequence, y = items_[b].node->sequence;
-      return x != y ? x < y : items_[a].arrival > items_[b].arrival;
-    };
-  }
 
-  void add(const Edge& edge, Tensor grad) {
+  void add(const Edge& edge, Tensor&& grad) {
     Node* node = edge.node.get();
     int at = find(node);
     if (at < 0) {
-      if (free_.empty()) {
-        at = static_cast<int>(items_.size());
-        items_.emplace_back();
-      } else {
-        at = free_.back();
-        free_.pop_back();
-      }
-      items_[at] = {edge.node, Grads(node->outputs), arrivals_++};
-      heap_.push_back(at);
-      std::push_heap(heap_.begin(), heap_.end(), after());
+      at = free_slot();
+      slots_[at].node = edge.node;
+      slots_[at].grads.resize(node->outputs);
+      heap_.push_back({node->sequence, arrivals_++, node, at});
+      std::push_heap(heap_.begin(), heap_.end());
       if (indexed_) index_[node] = at;
     }
-    Tensor& slot = items_[at].grads[static_cast<int>(edge.output)];
-    slot = slot.defined() ? accumulate(std::move(slot), grad) : std::move(grad);
+    Tensor& sum = slots_[at].grads[static_cast<int>(edge.output)];
+    if (sum.defined())
+      sum = accumulate(std::move(sum), std::move(grad));
+    else
+      sum = std::move(grad);
   }
 
-  Item pop() {
-    std::pop_heap(heap_.begin(), heap_.end(), after());
-    const int at = heap_.back();
+  // The next node, and where its gradients are: until the next call of add, and to be handed back by then.
+  Ref<Node> pop(int* slot) {
+    std::pop_heap(heap_.begin(), heap_.end());
+    *slot = heap_.back().slot;
     heap_.pop_back();
-    Item item = std::move(items_[at]);
-    free_.push_back(at);
-    if (indexed_) index_.erase(item.node.get());
-    return item;
+    Ref<Node> node = std::move(slots_[*slot].node);
+    if (indexed_) index_.erase(node.get());
+    return node;
+  }
+  Grads& grads(int slot) { return slots_[slot].grads; }
+  void hand_back(int slot) {
+    slots_[slot].grads.clear();
+    free_.push_back(slot);
   }
 
  private:
+  struct Slot {
+    Ref<Node> node;
+    Grads grads;
+  };
+  struct Entry {
+    uint64_t sequence, arrival;
+    Node* node;
+    int slot;
+    bool operator<(const Entry& o) const {
+      return sequence != o.sequence ? sequence < o.sequence : arrival > o.arrival;
+    }
+  };
+  template <class T> using List = std::vector<T, PoolAllocator<T>>;
   static constexpr size_t kFew = 8;
   static constexpr size_t kLinear = 12;  // up to here looking through the few that wait beats a hash
 
+  int free_slot() {
+    if (free_.empty()) {
+      slots_.emplace_back();
+      return static_cast<int>(slots_.size()) - 1;
+    }
+    const int at = free_.back();
+    free_.pop_back();
+    return at;
+  }
   int find(Node* node) {
     if (indexed_) {
       auto it = index_.find(node);
       return it == index_.end() ? -1 : it->second;
     }
-    for (int at : heap_)
-      if (items_[at].node.get() == node) return at;
+    for (const Entry& e : heap_)
+      if (e.node == node) return e.slot;
     if (heap_.size() > kLinear) {
-      for (int at : heap_) index_[items_[at].node.get()] = at;
+      for (const Entry& e : heap_) index_[e.node] = e.slot;
       indexed_ = true;
     }
     return -1;
   }
 
-  std::vector<Item> items_;
-  std::vector<int> heap_, free_;
+  List<Slot> slots_;
+  List<Entry> heap_;
+  List<int> free_;
   std::unordered_map<Node*, int> index_;
   bool indexed_ = false;
   uint64_t arrivals_ = 0;
@@ -93,7 +110,7 @@ class Pending {
 // The nodes on a path from the roots to a wanted one.
 class Wanted {
  public:
-  Wanted(const std::vector<Edge>& roots, const std::vector<Edge>& targets) {
+  Wanted(const Edges& roots, const Edges& targets) {
     for (const Edge& t : targets)
       if (t) state_[t.node.get()] = true;
     std::vector<std::pair<Node*, int>> stack;
@@ -172,12 +189,12 @@ struct Running : CurrentNode {
   ~Running() { --node->running; }
 };
 
-// Runs one node; its gradients to the inputs are returned.
-Grads run_node(Node* node, Grads& grads) {
-  Grads out(node->edges.size());
+// Runs one node; `out` takes its gradients to the inputs.
+void run_node(Node* node, Grads& grads, Grads& out) {
+  out.resize(node->edges.size());
   bool any = false;
   for (const Tensor& g : grads) any = any || g.defined();
-  if (!any) return out;
+  if (!any) return;
   const Running running(node);
   node->backward(grads, out);
   if (node->extras && !node->extras->after.empty()) {
@@ -186,7 +203,6 @@ Grads run_node(Node* node, Grads& grads) {
   }
   if (anomaly_mode.enabled && anomaly_mode.check_nan) [[unlikely]]
     check_nan(node, out);
-  return out;
 }
 
 void free_when_idle(Node* node, bool wanted) {
@@ -210,10 +226,9 @@ void check_root(const Tensor& root, const Tensor& grad) {
 
 }  // namespace
 
-TensorList run_backward(const TensorList& roots, const TensorList& grads, const TensorList& inputs,
-                        const BackwardOptions& options) {
+TensorList run_backward(Tensors roots, Tensors grads, Tensors inputs, const BackwardOptions& options) {
+  Edges root_edges, targets;
   for (size_t i = 0; i < roots.size(); ++i) check_root(roots[i], grads[i]);
-  std::vector<Edge> root_edges, targets;
   for (const Tensor& r : roots) root_edges.push_back(edge_of(r));
   for (const Tensor& t : inputs) {
     CR_CHECK(t.requires_grad(), "One of the differentiated Tensors does not require grad");
@@ -226,24 +241,29 @@ TensorList run_backward(const TensorList& roots, const TensorList& grads, const 
   GradModeGuard mode(options.create_graph);
   Pending pending;
   for (size_t i = 0; i < roots.size(); ++i) {
-    if (wanted && !wanted->contains(root_edges[i].node.get())) continue;
+    const Edge& edge = root_edges[static_cast<int>(i)];
+    if (wanted && !wanted->contains(edge.node.get())) continue;
     Tensor g = grads[i];
     if (!g.defined()) {
       g = ones_like(roots[i]);
     } else if (g.dtype() != roots[i].dtype()) {
       g = to_dtype(g, roots[i].dtype());
     }
-    pending.add(root_edges[i], std::move(g));
+    pending.add(edge, std::move(g));
   }
+  Grads out;
   while (!pending.empty()) {
-    Pending::Item item = pending.pop();
-    Node* node = item.node.get();
-    run_hooks_before(node, item.grads);
+    int slot;
+    const Ref<Node> node = pending.pop(&slot);
+    Grads& arrived = pending.grads(slot);
+    run_hooks_before(node.get(), arrived);
+    bool goes_on = true;
     if (wanted) {
       bool captured_leaf = false;
-      for (size_t i = 0; i < targets.size(); ++i) {
-        if (targets[i].node.get() != node) continue;
-        Tensor g = item.grads[static_cast<int>(targets[i].output)];
+      for (size_t i = 0; i < captured.size(); ++i) {
+        const Edge& target = targets[static_cast<int>(i)];
+        if (!(target.node == node)) continue;
+        Tensor g = arrived[static_cast<int>(target.output)];
         const Tensor leaf = node->leaf();
         if (leaf.defined() && !options.accumulate && leaf.impl()->autograd && g.defined())
           leaf.impl()->autograd->hooks.run(g);
@@ -252,19 +272,22 @@ TensorList run_backward(const TensorList& roots, const TensorList& grads, const 
       }
       if (captured_leaf && options.accumulate) {
         Grads none;
-        node->backward(item.grads, none);
+        node->backward(arrived, none);
       }
-      if (!wanted->goes_on(node)) continue;
+      goes_on = wanted->goes_on(node.get());
     }
-    Grads out = run_node(node, item.grads);
-    free_when_idle(node, !options.retain_graph);
-    item.grads = Grads();
+    if (goes_on) {
+      run_node(node.get(), arrived, out);
+      free_when_idle(node.get(), !options.retain_graph);
+    }
+    pending.hand_back(slot);
     for (int i = 0; i < out.size(); ++i) {
       const Edge& e = node->edges[i];
       if (!e || !out[i].defined()) continue;
       if (wanted && !wanted->contains(e.node.get())) continue;
       pending.add(e, std::move(out[i]));
     }
+    out.clear();
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
     CR_CHECK(

@@ -1,5 +1,7 @@
 // Reverse mode: walks the recorded graph from the results to the leaves, without recursion.
 #pragma once
+#include <span>
+
 #include "autograd/node.h"
 
 namespace chainrule {
@@ -13,7 +15,7 @@ struct BackwardOptions {
 };
 
 // The gradients of `roots`, weighted by `grads` (undefined: one, for a single element). Returns those of `inputs`.
-TensorList run_backward(const TensorList& roots, const TensorList& grads, const TensorList& inputs,
-                        const BackwardOptions& options);
+using Tensors = std::span<const Tensor>;
+TensorList run_backward(Tensors roots, Tensors grads, Tensors inputs, const BackwardOptions& options);
 
 }  // namespace chainrule

@@ -5,7 +5,7 @@
 #include "autograd/accumulate.h"
 #include "autograd/mode.h"
 #include "autograd/record.h"
-#include "core/alloc.h"
+#include "core/pool.h"
 #include "ops/views.h"
 
 namespace chainrule {

@@ -1,5 +1,7 @@
 // What a tensor has only when it takes part in a graph.
 #pragma once
+#include <optional>
+
 #include "autograd/node.h"
 
 namespace chainrule {
@@ -17,7 +19,7 @@ struct AutogradMeta {
   Ref<Node> grad_fn;    // null for leaves
   Tensor grad;
   Node* accumulator = nullptr;  // the leaf's AccumulateGrad node while a graph refers to it; not owned
-  std::unique_ptr<ViewMeta> view;
+  std::optional<ViewMeta> view;
   HookList hooks;  // of a leaf; those of results stand on their node
   HookList after_accumulate;
   static void* operator new(size_t bytes);

@@ -6,15 +6,27 @@
 
 #include "autograd/meta.h"
 #include "autograd/mode.h"
-#include "core/alloc.h"
+#include "core/pool.h"
 
 namespace chainrule {
 
 CR_THREAD_LOCAL Node* current_node = nullptr;
 
-namespace { std::atomic<uint64_t> sequence_counter{1}; }
+namespace {
 
-Node::Node() : sequence(sequence_counter.fetch_add(1, std::memory_order_relaxed)) {
+std::atomic<uint64_t> sequence_counter{1};
+
+uint64_t next_sequence() {
+  if (counts_are_shared) [[unlikely]]
+    return sequence_counter.fetch_add(1, std::memory_order_relaxed);
+  const uint64_t next = sequence_counter.load(std::memory_order_relaxed);
+  sequence_counter.store(next + 1, std::memory_order_relaxed);
+  return next;
+}
+
+}  // namespace
+
+Node::Node() : sequence(next_sequence()) {
   if (anomaly_mode.enabled && anomaly_mode.traceback != nullptr) [[unlikely]]
     extra().traceback = anomaly_mode.traceback();
 }
@@ -23,19 +35,19 @@ void* Node::operator new(size_t bytes) { return pool_alloc(bytes); }
 void Node::operator delete(void* p, size_t bytes) { pool_free(p, bytes); }
 
 void Node::destroy(Node* n) {
-  static CR_THREAD_LOCAL std::vector<Node*>* pending = nullptr;
-  if (pending != nullptr) {
-    pending->push_back(n);
+  static CR_THREAD_LOCAL bool busy = false;
+  static CR_THREAD_LOCAL Node* waiting = nullptr;
+  if (busy) {
+    n->next_to_go = std::exchange(waiting, n);
     return;
   }
-  std::vector<Node*> list{n};
-  pending = &list;
-  while (!list.empty()) {
-    Node* next = list.back();
-    list.pop_back();
-    delete next;
+  busy = true;
+  for (;;) {
+    delete n;
+    if (waiting == nullptr) break;
+    n = std::exchange(waiting, waiting->next_to_go);
   }
-  pending = nullptr;
+  busy = false;
 }
 
 // As PyTorch shows it: "log_softmax" is LogSoftmaxBackward0, "avg_pool2d" AvgPool2DBackward0, and "sum/1", its second

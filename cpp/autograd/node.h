@@ -55,9 +55,12 @@ class Needs {
 
 struct Node : Counted {
   const char* name = "";  // the op's: "mul"; shown as MulBackward0
-  uint64_t sequence = 0;  // grows with creation, so that every node comes after those that it uses
-  int outputs = 1;        // results of the forward operation, gradients that arrive
-  bool freed = false;     // its saved tensors have gone
+  union {
+    uint64_t sequence;  // grows with creation, so that every node comes after those that it uses
+    Node* next_to_go;   // once nobody owns it
+  };
+  int outputs = 1;     // results of the forward operation, gradients that arrive
+  bool freed = false;  // its saved tensors have gone
   // Threads that are in its backward now, perhaps in a kernel without the interpreter's lock: what it has saved is freed
   // after the last of them. Both are changed only under that lock.
   int running = 0;

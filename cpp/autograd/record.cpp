@@ -138,7 +138,7 @@ void link_view(const Tensor& v, const Tensor& x) {
   const AutogradMeta* m = x.impl()->autograd;
   // Only when a write could matter to somebody: always while recording, and for what is in a graph already.
   if (!grad_enabled && m == nullptr) return;
-  meta_of(v).view = std::make_unique<ViewMeta>(ViewMeta{m && m->view ? m->view->base : x, v.version()});
+  meta_of(v).view = ViewMeta{m && m->view ? m->view->base : x, v.version()};
 }
 
 }  // namespace chainrule

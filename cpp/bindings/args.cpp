@@ -199,8 +199,10 @@ PyObject* call_op(PyObject* callable, PyObject* const* given, size_t flags, PyOb
     Py_ssize_t filled = 0;
     for (; filled < count && filled < s.positional; ++filled) {
       const Param& p = s.params[filled];
-      const bool single = p.type == Type::TensorList ? is_tensor(given[filled]) : is_int(given[filled]);
-      if (p.variadic && (count - filled > 1 || single)) {
+      const auto single = [&] {
+        return p.type == Type::TensorList ? is_tensor(given[filled]) : is_int(given[filled]);
+      };
+      if (p.variadic && (count - filled > 1 || single())) {
         Object tuple = Object::steal(PyTuple_New(count - filled));
         for (Py_ssize_t k = filled; k < count; ++k)
           PyTuple_SET_ITEM(tuple.get(), k - filled, Py_NewRef(given[k]));

@@ -83,7 +83,8 @@ void bind_autograd(Bind& bind) {
         o.allow_unused = true;
         const TensorList inputs = tensor_or_sequence(a.object(4), "backward");
         CR_CHECK(!a.has(4) || !inputs.empty(), "backward: inputs argument cannot be empty");
-        run_backward({a.tensor(0)}, {a.tensor(1)}, inputs, o);
+        const Tensor root = a.tensor(0), gradient = a.tensor(1);
+        run_backward({&root, 1}, {&gradient, 1}, inputs, o);
         Py_RETURN_NONE;
       },
       Where::Method,

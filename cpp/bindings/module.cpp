@@ -86,7 +86,7 @@ PYBIND11_MODULE(_core, m) {
     Bind core(m.ptr());
     Bind nn(submodule(m, "_nn").ptr());
     Bind optim(submodule(m, "_optim").ptr());
-    init_module_base(nn.module());
+    bind_module_base(nn);
     bind_tensor(core);
     bind_elementwise(core, nn);
     bind_views(core);

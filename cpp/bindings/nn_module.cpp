@@ -1,4 +1,5 @@
 // What nn.Module inherits: looking up its parts and calling it, which every layer of every step does several times.
+#include <unordered_set>
 #include <vector>
 
 #include "bindings/topics.h"
@@ -40,26 +41,105 @@ PyObject* call_unbound(PyObject* function, PyObject* self, PyObject* args, PyObj
                                  keywords);
 }
 
-// forward(*args, **keywords); with hooks, or before __init__, what Module._call_with_hooks makes of them.
-PyObject* call(PyObject* self, PyObject* args, PyObject* keywords) {
+// The function that calling the module comes to; null, without an error, where that takes more: hooks, a call before
+// __init__, a forward of the instance's own or one that is no plain function.
+PyObject* plain_forward(PyObject* self) {  // borrowed
   PyObject* own = PyObject_GenericGetDict(self, nullptr);
   if (own == nullptr) return nullptr;
-  const bool plain = PyDict_GetItemWithError(own, hooked) == Py_False;
-  const bool replaced = plain && PyDict_GetItemWithError(own, forward) != nullptr;
+  const bool plain = PyDict_GetItemWithError(own, hooked) == Py_False &&
+                     PyDict_GetItemWithError(own, forward) == nullptr && !PyErr_Occurred();
   Py_DECREF(own);
-  if (PyErr_Occurred()) return nullptr;
-  if (plain && !replaced) {
-    PyObject* function = _PyType_Lookup(Py_TYPE(self), forward);  // borrowed
-    if (function != nullptr && PyFunction_Check(function)) {
-      const Object kept = Object::borrow(function);
-      return call_unbound(function, self, args, keywords);
-    }
+  PyObject* function = plain ? _PyType_Lookup(Py_TYPE(self), forward) : nullptr;
+  return function != nullptr && PyFunction_Check(function) ? function : nullptr;
+}
+
+// forward(*args, **keywords); with hooks, or before __init__, what Module._call_with_hooks makes of them.
+PyObject* call(PyObject* self, PyObject* args, PyObject* keywords) {
+  if (PyObject* function = plain_forward(self)) {
+    const Object kept = Object::borrow(function);
+    return call_unbound(function, self, args, keywords);
   }
-  PyObject* method = PyObject_GetAttr(self, plain ? forward : call_with_hooks);
+  if (PyErr_Occurred()) return nullptr;
+  PyObject* own = PyObject_GenericGetDict(self, nullptr);
+  if (own == nullptr) return nullptr;
+  const bool hookless = PyDict_GetItemWithError(own, hooked) == Py_False;
+  Py_DECREF(own);
+  PyObject* method =
+      PyErr_Occurred() ? nullptr : PyObject_GetAttr(self, hookless ? forward : call_with_hooks);
   if (method == nullptr) return nullptr;
   PyObject* result = PyObject_Call(method, args, keywords);
   Py_DECREF(method);
   return result;
+}
+
+// module(input), without a tuple between where the call is the one above.
+Object call_on(PyObject* module, PyObject* input) {
+  if (Py_TYPE(module)->tp_call == call) {
+    if (PyObject* function = plain_forward(module)) {
+      const Object kept = Object::borrow(function);
+      PyObject* stack[] = {module, input};
+      return Object::steal(PyObject_Vectorcall(function, stack, 2, nullptr));
+    }
+    if (PyErr_Occurred()) throw PythonError();
+  }
+  return Object::steal(PyObject_CallOneArg(module, input));
+}
+
+PyObject* in_turn(Args& a) {
+  const Object modules = Object::steal(PyMapping_Values(a.object(0)));
+  Object value = Object::borrow(a.object(1));
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(modules.get()); ++i)
+    value = call_on(PyList_GET_ITEM(modules.get(), i), value.get());
+  return value.release();
+}
+
+// ---- the parameters of a module and all below it ----
+
+// Objects met before; few, mostly, so that looking through them beats a hash.
+class Met {
+ public:
+  bool add(PyObject* o) {  // false when it is there already
+    if (!many_.empty()) return many_.insert(o).second;
+    for (PyObject* other : few_)
+      if (other == o) return false;
+    few_.push_back(o);
+    if (few_.size() > 16) many_.insert(few_.begin(), few_.end());
+    return true;
+  }
+
+ private:
+  std::vector<PyObject*> few_;
+  std::unordered_set<PyObject*> many_;
+};
+
+struct Collected {
+  Met modules, parameters;
+  PyObject* list;
+};
+
+// f(value) for the values of one of a module's dictionaries that are not None.
+template <class F> void each_part(PyObject* module, PyObject* kind, F&& f) {
+  const Object parts = Object::steal(PyObject_GetAttr(module, kind));
+  CR_CHECK_TYPE(PyDict_Check(parts.get()), PyUnicode_AsUTF8(kind), " of a Module is a dictionary, not ",
+                Py_TYPE(parts.get())->tp_name);
+  PyObject *name, *value;
+  for (Py_ssize_t at = 0; PyDict_Next(parts.get(), &at, &name, &value);)
+    if (value != Py_None) f(value);
+}
+
+void collect(PyObject* module, Collected& c) {
+  if (!c.modules.add(module)) return;
+  each_part(module, kinds[0], [&](PyObject* parameter) {
+    if (c.parameters.add(parameter) && PyList_Append(c.list, parameter) < 0) throw PythonError();
+  });
+  each_part(module, kinds[1], [&](PyObject* child) { collect(child, c); });
+}
+
+PyObject* parameters_below(Args& a) {
+  Object list = Object::steal(PyList_New(0));
+  Collected c{{}, {}, list.get()};
+  collect(a.object(0), c);
+  return list.release();
 }
 
 PyType_Slot slots[] = {{Py_tp_getattro, reinterpret_cast<void*>(get_attribute)},
@@ -72,7 +152,7 @@ PyObject* interned(const char* name) { return Object::steal(PyUnicode_InternFrom
 
 }  // namespace
 
-void init_module_base(PyObject* module) {
+void bind_module_base(Bind& nn) {
   kinds[0] = interned("_parameters");
   kinds[1] = interned("_modules");
   kinds[2] = interned("_buffers");
@@ -80,7 +160,11 @@ void init_module_base(PyObject* module) {
   forward = interned("forward");
   call_with_hooks = interned("_call_with_hooks");
   const Object type = Object::steal(PyType_FromSpec(&spec));
-  if (PyModule_AddObjectRef(module, "ModuleBase", type.get()) < 0) throw PythonError();
+  if (PyModule_AddObjectRef(nn.module(), "ModuleBase", type.get()) < 0) throw PythonError();
+  nn.op("_in_turn(object modules, object input) -> object", in_turn, Where::Function,
+        "Calls the modules of a dictionary, each on what the one before returned.");
+  nn.op("_parameters_below(object module) -> object", parameters_below, Where::Function,
+        "The parameters of a module and of all below it, each once, as a list.");
 }
 
 }  // namespace chainrule::python

@@ -65,7 +65,10 @@ template <class R, class F> R guarded(R failed, F&& f) {
 
 // ---- tensors (tensor.cpp) ----
 extern PyTypeObject* tensor_type;
-inline bool is_tensor(PyObject* o) { return Py_TYPE(o) == tensor_type || PyObject_TypeCheck(o, tensor_type); }
+void dealloc_tensor(PyObject* o);  // also of every subclass that has seen __init_subclass__
+inline bool is_tensor(PyObject* o) {
+  return Py_TYPE(o)->tp_dealloc == dealloc_tensor || PyObject_TypeCheck(o, tensor_type);
+}
 const Tensor unwrap(PyObject* tensor);                   // o must be one
 TensorImpl* unwrap_impl(PyObject* tensor);               // borrowed
 PyObject* wrap(const Tensor& t);                         // the tensor's one object; None when undefined

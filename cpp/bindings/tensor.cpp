@@ -70,7 +70,9 @@ bool has_something_to_lose(TensorObject* o) {
          (o->dict != nullptr && PyDict_GET_SIZE(o->dict) > 0);
 }
 
-void dealloc(PyObject* self) {
+}  // namespace
+
+void dealloc_tensor(PyObject* self) {
   auto* o = as_object(self);
   if (o->impl != nullptr && o->impl->owners() > 1 && has_something_to_lose(o)) {
     // Resurrected: its one reference is now the TensorImpl's.
@@ -92,6 +94,8 @@ void dealloc(PyObject* self) {
   if (!free_objects.keep(self)) type->tp_free(self);
   Py_DECREF(type);
 }
+
+namespace {
 
 // The last C++ owner has gone: the object that the TensorImpl has kept goes with it.
 bool release_kept_object(TensorImpl* impl) {
@@ -152,7 +156,8 @@ int clear(PyObject* self) {
 }
 
 PyObject* init_subclass(PyObject* cls, PyObject*, PyObject*) {
-  reinterpret_cast<PyTypeObject*>(cls)->tp_dealloc = dealloc;  // subclasses keep their objects alive too
+  reinterpret_cast<PyTypeObject*>(cls)->tp_dealloc =
+      dealloc_tensor;  // subclasses keep their objects alive too
   Py_RETURN_NONE;
 }
 
@@ -327,7 +332,7 @@ void init_tensor_type(PyObject* module) {
       {}};
 #define SLOT(name, f) {Py_##name, reinterpret_cast<void*>(f)}
   PyType_Slot slots[] = {SLOT(tp_new, new_tensor),
-                         SLOT(tp_dealloc, dealloc),
+                         SLOT(tp_dealloc, dealloc_tensor),
                          SLOT(tp_traverse, traverse),
                          SLOT(tp_clear, clear),
                          SLOT(tp_hash, hash),

@@ -7,7 +7,6 @@ namespace chainrule::python {
 void init_types(PyObject* module);        // types.cpp: dtype, Size, device
 void init_node_type(PyObject* module);    // grad_fn.cpp
 void init_hook_types(PyObject* module);   // hooks.cpp
-void init_module_base(PyObject* module);  // nn_module.cpp
 void init_tensor_type(PyObject* module);  // tensor.cpp
 void init_value_type(PyObject* module);   // value.cpp
 void init_modes(PyObject* module);        // grad_mode.cpp: no_grad and its kin
@@ -27,5 +26,6 @@ void bind_function(Bind& core);
 void bind_optim(Bind& optim);
 void bind_linalg(Bind& core, Bind& nn);
 void bind_conv(Bind& nn);
+void bind_module_base(Bind& nn);  // nn_module.cpp
 
 }  // namespace chainrule::python

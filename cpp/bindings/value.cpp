@@ -14,17 +14,24 @@ using scalar::Op;
 
 PyTypeObject* value_type = nullptr;
 
+void track(Value* v) {
+  if ((v->node.flags & kTracked) != 0) return;
+  v->node.flags |= kTracked;
+  PyObject_GC_Track(v);
+}
+
 namespace {
 
-void track(Value* v) {
-  if (!PyObject_GC_IsTracked(as_object(v))) PyObject_GC_Track(v);
+ValueExtras& extras_of(Value* v) {  // makes them
+  if (v->extras == nullptr) v->extras = new ValueExtras;
+  return *v->extras;
 }
 
 // ---- Memory ----
 
-constexpr size_t kSpareMax = 1 << 16;  // 6 MB
+constexpr size_t kSpareMax = 1 << 16;  // 5 MB
 
-// Memory of Values that died, and Values about to die. Both outlive the interpreter.
+// Memory of Values that died, each with its reference to the type, and Values about to die. Both outlive the interpreter.
 std::vector<Value*>& spare = *new std::vector<Value*>;
 std::vector<Value*>& dying = *new std::vector<Value*>;
 bool burying = false;
@@ -36,47 +43,62 @@ Value* new_value() {
   if (!spare.empty()) {
     v = spare.back();
     spare.pop_back();
-    PyObject_Init(as_object(v), value_type);
+    _Py_NewReference(as_object(v));
   } else {
     v = PyObject_GC_New(Value, value_type);
     if (v == nullptr) return nullptr;
   }
   new (&v->node) Node;
-  v->label = v->rule = v->children = nullptr;
-  v->whole_exponent = false;
+  v->extras = nullptr;
   return v;
 }
 
 namespace {
 
-// Gives up what a Value owns. Its inputs may die by that: release() sees to it that they queue.
-void drop_contents(Value* v) {
-  Node& n = v->node;
-  Node* a = n.op == Op::Custom ? nullptr : n.a;
-  Node* b = n.op == Op::Custom || n.op == Op::Power ? nullptr : n.b;
-  if (n.op == Op::Custom) delete n.custom;
-  n.op = Op::Leaf;
-  n.a = n.b = nullptr;
-  if (a != nullptr) Py_DECREF(owner_of(a));
-  if (b != nullptr) Py_DECREF(owner_of(b));
-  Py_CLEAR(v->children);
-  Py_CLEAR(v->rule);
-  Py_CLEAR(v->label);
+// Gives up one reference to an input of a Value that dies. One that nobody else refers to dies next, in the loop of
+// release(): a chain of a million Values must not recurse.
+void drop_input(Node* input) {
+  Value* v = owner_of(input);
+  if (Py_REFCNT(v) == 1 && Py_TYPE(v) == value_type)
+    dying.push_back(v);
+  else
+    Py_DECREF(v);
 }
 
+void drop_extras(Value* v) {
+  ValueExtras* extras = std::exchange(v->extras, nullptr);
+  Py_XDECREF(extras->children);
+  Py_XDECREF(extras->rule);
+  Py_XDECREF(extras->label);
+  delete extras;
+}
+
+void untrack(Value* v) {
+  if ((v->node.flags & kTracked) == 0) return;
+  v->node.flags &= static_cast<uint8_t>(~kTracked);
+  PyObject_GC_UnTrack(v);
+}
+
+// Gives up what a Value owns, and itself.
 void bury(Value* v) {
-  drop_contents(v);
+  untrack(v);
+  Node& n = v->node;
+  if (n.op == Op::Custom) {
+    delete n.custom;
+  } else if (n.a != nullptr) {
+    Node* b = n.op == Op::Power ? nullptr : n.b;
+    drop_input(n.a);
+    if (b != nullptr) drop_input(b);
+  }
+  if (v->extras != nullptr) drop_extras(v);
   PyTypeObject* type = Py_TYPE(v);
-  if (type == value_type && spare.size() < kSpareMax)
-    spare.push_back(v);
-  else
-    type->tp_free(v);
+  if (type == value_type && spare.size() < kSpareMax) return spare.push_back(v);
+  type->tp_free(v);
   Py_DECREF(type);
 }
 
-// The first to die takes the others with it in a loop: a chain of a million Values must not recurse.
 void release(PyObject* self) {
-  PyObject_GC_UnTrack(self);
+  untrack(as_value(self));  // before it waits: the collector must not meet what nobody refers to
   if (burying) return dying.push_back(as_value(self));
   burying = true;
   bury(as_value(self));
@@ -98,16 +120,19 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
     });
     if (stop != 0) return stop;
   }
-  Py_VISIT(v->children);
-  Py_VISIT(v->rule);
-  Py_VISIT(v->label);
+  if (v->extras == nullptr) return 0;
+  Py_VISIT(v->extras->children);
+  Py_VISIT(v->extras->rule);
+  Py_VISIT(v->extras->label);
   return 0;
 }
 
 // The edges from a node to its inputs alone make no cycle; what the user hung on it can.
 int clear(PyObject* self) {
-  Py_CLEAR(as_value(self)->rule);
-  Py_CLEAR(as_value(self)->label);
+  if (ValueExtras* extras = as_value(self)->extras) {
+    Py_CLEAR(extras->rule);
+    Py_CLEAR(extras->label);
+  }
   return 0;
 }
 
@@ -136,7 +161,8 @@ PyObject* op_name(Value* v) {
     case Op::Sqrt: name = "sqrt"; break;
     case Op::Power: {
       const double e = v->node.exponent;
-      PyObject* exponent = v->whole_exponent ? PyLong_FromDouble(e) : PyFloat_FromDouble(e);
+      PyObject* exponent =
+          (v->node.flags & kWholeExponent) != 0 ? PyLong_FromDouble(e) : PyFloat_FromDouble(e);
       if (exponent == nullptr) return nullptr;
       PyObject* text = PyUnicode_FromFormat("**%R", exponent);
       Py_DECREF(exponent);
@@ -168,7 +194,7 @@ Custom& make_custom(Value* v) {
   // The references move from the node to the tuple.
   for (size_t i = 0; i < custom->inputs.size(); ++i)
     PyTuple_SET_ITEM(children, static_cast<Py_ssize_t>(i), as_object(owner_of(custom->inputs[i])));
-  v->children = children;
+  extras_of(v).children = children;
   n.a = nullptr;
   n.op = Op::Custom;
   n.custom = custom.release();
@@ -188,7 +214,9 @@ PyObject* backward(PyObject* self, PyObject*) {
 
 PyObject* zero_grad(PyObject* self, PyObject*) {
   try {
-    for (Node* n : scalar::topological(as_value(self)->node)) n->grad = 0;
+    scalar::in_order(as_value(self)->node, [](const std::vector<Node*>& nodes) {
+      for (Node* n : nodes) n->grad = 0;
+    });
   } catch (const std::bad_alloc&) {
     return PyErr_NoMemory();
   }
@@ -209,9 +237,8 @@ PyMethodDef run_rule_method = {"_backward", run_rule, METH_NOARGS,
 
 PyObject* get_rule(PyObject* self, void*) {
   Value* v = as_value(self);
-  if (v->rule == nullptr) return PyCFunction_New(&run_rule_method, self);
-  Py_INCREF(v->rule);
-  return v->rule;
+  if (v->extras == nullptr || v->extras->rule == nullptr) return PyCFunction_New(&run_rule_method, self);
+  return Py_NewRef(v->extras->rule);
 }
 
 int set_rule(PyObject* self, PyObject* rule, void*) {
@@ -223,7 +250,7 @@ int set_rule(PyObject* self, PyObject* rule, void*) {
   try {
     Custom& custom = make_custom(v);
     Py_INCREF(rule);
-    Py_XSETREF(v->rule, rule);
+    Py_XSETREF(extras_of(v).rule, rule);
     custom.pull = [rule] { call_rule(rule); };
   } catch (const PythonError&) {
     return -1;
@@ -255,16 +282,14 @@ template <double Node::* member> int set_number(PyObject* self, PyObject* value,
 }
 
 PyObject* get_label(PyObject* self, void*) {
-  PyObject* label = as_value(self)->label;
-  if (label == nullptr) return PyUnicode_FromString("");
-  Py_INCREF(label);
-  return label;
+  const ValueExtras* extras = as_value(self)->extras;
+  return extras == nullptr || extras->label == nullptr ? PyUnicode_FromString("") : Py_NewRef(extras->label);
 }
 
 int set_label(PyObject* self, PyObject* label, void*) {
   Value* v = as_value(self);
   Py_XINCREF(label);
-  Py_XSETREF(v->label, label);
+  Py_XSETREF(extras_of(v).label, label);
   if (label != nullptr && !PyUnicode_CheckExact(label)) track(v);
   return 0;
 }
@@ -325,6 +350,7 @@ PyObject* make(PyTypeObject* type, PyObject* args, PyObject* keywords) {
   } else {
     v = as_value(type->tp_alloc(type, 0));
     if (v != nullptr) new (&v->node) Node;
+    if (v != nullptr) v->node.flags = kTracked;  // by tp_alloc
   }
   if (v == nullptr) return nullptr;
   Held held(v);
@@ -334,7 +360,7 @@ PyObject* make(PyTypeObject* type, PyObject* args, PyObject* keywords) {
   try {
     PyObject* tuple = children == nullptr ? PyTuple_New(0) : PySequence_Tuple(children);
     if (tuple == nullptr) return nullptr;
-    v->children = tuple;
+    extras_of(v).children = tuple;
     auto custom = std::make_unique<Custom>();
     custom->name = op;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); ++i) {

@@ -13,13 +13,21 @@
 
 namespace chainrule::python {
 
+// What few Values have.
+struct ValueExtras {
+  PyObject* label = nullptr;     // null: ''
+  PyObject* rule = nullptr;      // what the user assigned to _backward, or null
+  PyObject* children = nullptr;  // the tuple of inputs of a Custom node, or null
+};
+
 struct Value {
   PyObject_HEAD scalar::Node node;
-  PyObject* label;      // null: ''
-  PyObject* rule;       // what the user assigned to _backward, or null
-  PyObject* children;   // the tuple of inputs of a Custom node, or null
-  bool whole_exponent;  // of a Power: '**2' rather than '**2.0'
+  ValueExtras* extras;  // null until there are any
 };
+
+// In a node's flags.
+constexpr uint8_t kTracked = 1;        // in the cyclic collector
+constexpr uint8_t kWholeExponent = 2;  // of a Power: '**2' rather than '**2.0'
 
 extern PyTypeObject* value_type;
 
@@ -29,6 +37,8 @@ inline PyObject* as_object(Value* v) { return reinterpret_cast<PyObject*>(v); }
 inline Value* owner_of(scalar::Node* n) {
   return reinterpret_cast<Value*>(reinterpret_cast<char*>(n) - offsetof(Value, node));
 }
+
+void track(Value* v);
 
 // A Value of the exact type, outside of the collector; nullptr with an error set when memory is out.
 Value* new_value();

@@ -31,13 +31,13 @@ Value* result_of(Op op, double data, Value* a, Value* b) {
   v->node.data = data;
   v->node.a = &a->node;
   Py_INCREF(a);
-  bool tracked = PyObject_GC_IsTracked(as_object(a));
+  uint8_t flags = a->node.flags;
   if (b != nullptr) {
     v->node.b = &b->node;
     Py_INCREF(b);
-    tracked = tracked || PyObject_GC_IsTracked(as_object(b));
+    flags |= b->node.flags;
   }
-  if (tracked) PyObject_GC_Track(v);
+  if ((flags & kTracked) != 0) track(v);
   return v;
 }
 
@@ -54,7 +54,7 @@ Value* power(Value* a, double exponent, bool whole) {
   Value* v = result_of(Op::Power, scalar::apply(Op::Power, a->node.data, exponent), a, nullptr);
   if (v == nullptr) return nullptr;
   v->node.exponent = exponent;
-  v->whole_exponent = whole;
+  if (whole) v->node.flags |= kWholeExponent;
   return v;
 }
 

@@ -9,11 +9,9 @@ namespace chainrule {
 void* cr_alloc(size_t bytes);
 void cr_free(void* block);
 
-// The same for objects that know their size when they go (handles, nodes, small storages): no header, and, up to
-// kPooled bytes, a list of the thread's own.
-inline constexpr size_t kPooled = 1024;
-void* pool_alloc(size_t bytes);
-void pool_free(void* block, size_t bytes);
+// The system's own, aligned alike; for the pools of small blocks (core/pool.h).
+void* system_alloc(size_t bytes);
+void system_free(void* block);
 
 struct MemoryStats { size_t live, cached, peak; };  // bytes
 MemoryStats memory_stats();

@@ -6,24 +6,9 @@
 
 namespace chainrule {
 
-int64_t numel_of(const Dims& sizes) {
-  int64_t n = 1;
-  for (int64_t s : sizes) {
-    CR_CHECK_AS(UnnamedError, s >= 0, "a size may not be negative, got shape ", sizes);
-    CR_CHECK_AS(UnnamedError, !__builtin_mul_overflow(n, s, &n) && n <= INT64_MAX / 16, "shape ", sizes,
-                " has more elements than memory can address");
-  }
-  return n;
-}
-
-Dims contiguous_strides(const Dims& sizes) {
-  Dims strides = Dims::filled(sizes.size(), 1);
-  int64_t step = 1;
-  for (int i = sizes.size() - 1; i >= 0; --i) {
-    strides[i] = step;
-    step *= std::max<int64_t>(sizes[i], 1);
-  }
-  return strides;
+void throw_bad_sizes(const Dims& sizes) {
+  for (int64_t s : sizes) CR_CHECK_AS(UnnamedError, s >= 0, "a size may not be negative, got shape ", sizes);
+  throw UnnamedError(text("shape ", sizes, " has more elements than memory can address"));
 }
 
 Dims broadcast_shapes(const char* op, const Dims& a, const Dims& b) {

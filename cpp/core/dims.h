@@ -51,6 +51,15 @@ class Dims {
     values_[count_++] = v;
   }
   void pop_back() { --count_; }
+  // The strides of memory without gaps.
+  void set_contiguous(const Dims& sizes) {
+    count_ = sizes.count_;
+    int64_t step = 1;
+    for (int i = count_ - 1; i >= 0; --i) {
+      values_[i] = step;
+      if (sizes.values_[i] > 1) step *= sizes.values_[i];
+    }
+  }
   void insert(int at, int64_t v) {
     push_back(0);
     for (int i = count_ - 1; i > at; --i) values_[i] = values_[i - 1];
@@ -77,9 +86,14 @@ class Dims {
     CR_CHECK(count <= kMaxDims, "a tensor has at most ", kMaxDims, " dimensions, this needs ", count);
   }
   static constexpr int kFew = 4;
-  // The first few without asking how many there are; the rest is seldom there.
+  // The first few without asking how many there are; the rest is seldom there. One by one: what is copied was mostly
+  // written by number just before, and a load wider than the stores that it reads from waits for them to reach the cache.
   void copy(const Dims& o) {
-    for (int i = 0; i < kFew; ++i) values_[i] = o.values_[i];
+    for (int i = 0; i < kFew; ++i) {
+      int64_t v = o.values_[i];
+      asm("" : "+r"(v));  // keeps the compiler from joining two of them
+      values_[i] = v;
+    }
     for (int i = kFew; i < count_; ++i) values_[i] = o.values_[i];
   }
   void clear_few() {
@@ -96,9 +110,20 @@ inline std::ostream& operator<<(std::ostream& out, const Dims& d) {
   return out << ']';
 }
 
+[[noreturn]] void throw_bad_sizes(const Dims& sizes);
 // The number of elements; throws when a size is negative or the product does not fit.
-int64_t numel_of(const Dims& sizes);
-Dims contiguous_strides(const Dims& sizes);
+inline int64_t numel_of(const Dims& sizes) {
+  int64_t n = 1;
+  for (int64_t s : sizes)
+    if (s < 0 || __builtin_mul_overflow(n, s, &n) || n > INT64_MAX / 16) [[unlikely]]
+      throw_bad_sizes(sizes);
+  return n;
+}
+inline Dims contiguous_strides(const Dims& sizes) {
+  Dims strides;
+  strides.set_contiguous(sizes);
+  return strides;
+}
 // The shape that both broadcast to; `op` names the operation in the error.
 Dims broadcast_shapes(const char* op, const Dims& a, const Dims& b);
 // A dimension number in [-dim, dim) made non-negative; IndexError otherwise. A zero-dimensional tensor counts as one.

@@ -309,13 +309,12 @@ bool run_simple(Loop loop, const LoopSpec& s) {
   for (int k = 0; k < s.in_count; ++k) {
     const Tensor& t = *s.ins[k];
     args.in[k] = t.bytes();
-    if (s.takes_single && args.n != 1 && is_single(t)) {
-      repeat_single(singles[k], s.in_types[k], t.bytes(), t.dtype());
-      args.in[k] = singles[k];
-      args.single[k] = true;
-    } else if (!t.is_contiguous() || t.dtype() != s.in_types[k] || !(t.sizes() == first.sizes())) {
-      return false;
-    }
+    if (t.is_contiguous() && t.dtype() == s.in_types[k] && t.numel() == args.n && t.sizes() == first.sizes())
+      continue;
+    if (!s.takes_single || args.n == 1 || !is_single(t)) return false;
+    repeat_single(singles[k], s.in_types[k], t.bytes(), t.dtype());
+    args.in[k] = singles[k];
+    args.single[k] = true;
   }
   if (args.n <= kGrain) {
     if (args.n > 0) loop(args);

@@ -17,6 +17,11 @@ template <class T, int N> class Small {
     }
     count_ = count;
   }
+  void clear() {
+    for (int i = 0; i < count_ && i < N; ++i) few_[i] = T();
+    many_.clear();
+    count_ = 0;
+  }
   void push_back(T v) {
     resize(count_ + 1);
     (*this)[count_ - 1] = std::move(v);

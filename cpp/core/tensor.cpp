@@ -3,6 +3,7 @@
 #include "autograd/meta.h"
 #include "autograd/mode.h"
 #include "core/alloc.h"
+#include "core/pool.h"
 
 namespace chainrule {
 
@@ -64,7 +65,7 @@ Tensor empty(const Dims& sizes, DType dtype) {
   t->dtype = dtype;
   t->inference = inference_mode;
   t->sizes = sizes;
-  t->strides = contiguous_strides(sizes);
+  t->strides.set_contiguous(sizes);
   return result;
 }
 

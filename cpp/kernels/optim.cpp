@@ -59,16 +59,23 @@ template <class T> void adam_typed(const AdamArgs& a) {
                eps = static_cast<T>(a.eps);
   const Vec<T> fresh1 = static_cast<T>(1 - a.beta1), fresh2 = static_cast<T>(1 - a.beta2);
   const Vec<T> shrink = static_cast<T>(1 - a.lr * a.weight_decay);
+  struct Correction {
+    int64_t steps;
+    Vec<T> step, root;
+  };
+  auto correction_after = [&](int64_t steps) {
+    const Vec<double> n = static_cast<double>(steps);
+    const double first = (1 - pow(Vec<double>(a.beta1), n))[0],
+                 second = (1 - pow(Vec<double>(a.beta2), n))[0];
+    return Correction{steps, static_cast<T>(-(a.lr / first)), static_cast<T>(__builtin_sqrt(second))};
+  };
+  const Correction usual = correction_after(a.steps[0]);  // that of nearly every parameter
   each_piece(a.count, a.sizes, [&](int64_t t, int64_t begin, int64_t end) {
     T* param = static_cast<T*>(a.params[t]);
     const T* grad = static_cast<const T*>(a.grads[t]);
     T *average = static_cast<T*>(a.averages[t]), *square = static_cast<T*>(a.squares[t]);
     T* largest = a.largest != nullptr ? static_cast<T*>(a.largest[t]) : nullptr;
-    const Vec<double> steps = static_cast<double>(a.steps[t]);
-    const double correction1 = (1 - pow(Vec<double>(a.beta1), steps))[0];
-    const double correction2 = (1 - pow(Vec<double>(a.beta2), steps))[0];
-    const Vec<T> step = static_cast<T>(-(a.lr / correction1)),
-                 root = static_cast<T>(__builtin_sqrt(correction2));
+    const Correction c = a.steps[t] == usual.steps ? usual : correction_after(a.steps[t]);
     each_vector<T>(begin, end, [&](int64_t i, int n) CR_LAMBDA_INLINE {
       Vec<T> p = Vec<T>::load(param + i, n), g = Vec<T>::load(grad + i, n);
       if (a.maximize) g = -g;
@@ -88,7 +95,7 @@ template <class T> void adam_typed(const AdamArgs& a) {
         v = max(Vec<T>::load(largest + i, n), v);
         v.store(largest + i, n);
       }
-      (p + step * m / (sqrt(v) / root + eps)).store(param + i, n);
+      (p + c.step * m / (sqrt(v) / c.root + eps)).store(param + i, n);
     });
   });
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "autograd/accumulate.h"
 #include "autograd/record.h"
 #include "core/loop.h"
 #include "core/shape_checks.h"
@@ -59,6 +60,13 @@ LoopAttrs attrs_of(DType compute, const double* p) {
   return p == nullptr ? LoopAttrs{compute, {}} : LoopAttrs{compute, {p[0], p[1]}};
 }
 
+// Where a derivative goes that is read off g element by element: over g itself, where nobody will miss it.
+Tensor room_for(const Tensor& g, const Tensor& like) {
+  const bool over = may_overwrite(g) && g.dtype() == like.dtype() && g.sizes() == like.sizes() &&
+                    g.strides() == like.strides() && is_dense(g);
+  return over ? g : empty_in_layout(like, like.sizes(), like.dtype());
+}
+
 // ---- one argument ----
 
 constexpr double kNoParams[2] = {};
@@ -93,7 +101,7 @@ template <class F, Unary row, Kind kind> struct UnaryOp {
       return F::dx(g, s, s, p == nullptr ? kNoParams : p);
     static const LoopPrimitive primitive{
         {name(), run_elementwise, sizeof(LoopAttrs)}, loops.unary[static_cast<int>(row)].dx, true};
-    Tensor dx = empty_in_layout(s, s.sizes(), s.dtype());
+    Tensor dx = room_for(g, s);
     launch(primitive, {&dx}, {&g, &s}, attrs_of(s.dtype(), p));
     return dx;
   }
@@ -217,8 +225,9 @@ template <class F, Binary row, Kind kind> struct BinaryOp {
     run_binary<F, row>(out, a, b, result == DType::Bool ? DType::UInt8 : result);
   }
 
+  // `last`: nobody reads g after this.
   template <bool first>
-  static Tensor gradient(const Tensor& g, const Tensor& a, const Tensor& b, const Tensor& y) {
+  static Tensor gradient(const Tensor& g, const Tensor& a, const Tensor& b, const Tensor& y, bool last) {
     constexpr Probe uses = first ? uses_a() : uses_b();
     auto needs_graph = [](const Tensor& t) { return t.defined() && t.requires_grad(); };
     if (!(uses.first || uses.second || uses.result) ||
@@ -232,7 +241,7 @@ template <class F, Binary row, Kind kind> struct BinaryOp {
         {name(), run_elementwise, sizeof(LoopAttrs)},
         first ? loops.binary[static_cast<int>(row)].da : loops.binary[static_cast<int>(row)].db,
         true};
-    Tensor d = empty_in_layout(g, g.sizes(), g.dtype());
+    Tensor d = last ? room_for(g, g) : empty_in_layout(g, g.sizes(), g.dtype());
     launch(primitive, {&d}, {&g, uses.first ? &a : &g, uses.second ? &b : &g, uses.result ? &y : &g},
            LoopAttrs{g.dtype(), {}});
     return d;
@@ -253,8 +262,8 @@ template <class F, Binary row, Kind kind> struct BinaryOp {
     if (db) k.b_form = OperandForm::of(b, y);
     return [k = std::move(k)](const Tensor& g, Needs need) {
       const Tensor a = *k.a, b = *k.b, y = *k.y;
-      return std::array{need[0] ? in_form(k.a_form, gradient<true>(g, a, b, y)) : Tensor(),
-                        need[1] ? in_form(k.b_form, gradient<false>(g, a, b, y)) : Tensor()};
+      return std::array{need[0] ? in_form(k.a_form, gradient<true>(g, a, b, y, !need[1])) : Tensor(),
+                        need[1] ? in_form(k.b_form, gradient<false>(g, a, b, y, true)) : Tensor()};
     };
   }
 

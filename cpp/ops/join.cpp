@@ -17,7 +17,7 @@ void run_cat(const Launch& l) {
   int64_t start = 0;
   for (int i = 0; i < l.in_count; ++i) {
     Dims sizes = out.sizes();
-    sizes[d] = l.in(i).size(d);
+    sizes[d] = l.in(i).sizes()[d];
     copy_elements(alias(out, sizes, out.strides(), start * out.stride(d)), l.in(i));
     start += sizes[d];
   }

@@ -6,6 +6,7 @@
 #include "autograd/record.h"
 #include "core/error.h"
 #include "core/loop.h"
+#include "core/pool.h"
 #include "kernels/optim.h"
 #include "ops/elementwise.h"
 #include "ops/fill.h"
@@ -18,14 +19,17 @@ namespace {
 
 // ---- primitives: outs and ins are lists of equal length, one after the other ----
 
-std::vector<int64_t> sizes_of(const Tensor* const* tensors, int count) {
-  std::vector<int64_t> sizes;
-  for (int i = 0; i < count; ++i) sizes.push_back(tensors[i]->numel());
+template <class T> using List = std::vector<T, PoolAllocator<T>>;
+using Pointers = List<const Tensor*>;
+
+List<int64_t> sizes_of(const Tensor* const* tensors, int count) {
+  List<int64_t> sizes(static_cast<size_t>(count));
+  for (int i = 0; i < count; ++i) sizes[static_cast<size_t>(i)] = tensors[i]->numel();
   return sizes;
 }
-std::vector<void*> memory_of(const Tensor* const* tensors, int count) {
-  std::vector<void*> memory;
-  for (int i = 0; i < count; ++i) memory.push_back(tensors[i]->bytes());
+List<void*> memory_of(const Tensor* const* tensors, int count) {
+  List<void*> memory(static_cast<size_t>(count));
+  for (int i = 0; i < count; ++i) memory[static_cast<size_t>(i)] = tensors[i]->bytes();
   return memory;
 }
 
@@ -101,39 +105,49 @@ void check_written(const char* op, const TensorList& list) {
 class Dense {
  public:
   Dense(const TensorList& list, DType dtype, const TensorList& select_by) {
-    for (size_t i = 0; i < list.size(); ++i)
-      if (select_by[i].dtype() == dtype) {
-        originals_.push_back(list[i]);
-        tensors_.push_back(contiguous(list[i]));
-      }
+    tensors_.reserve(list.size());
+    for (size_t i = 0; i < list.size(); ++i) {
+      if (select_by[i].dtype() != dtype) continue;
+      tensors_.push_back(&list[i]);
+      if (list[i].is_contiguous()) continue;
+      doubles_.reserve(list.size());  // at once: pointers into it must stay
+      doubles_.emplace_back(list[i], contiguous(list[i]));
+      tensors_.back() = &doubles_.back().second;
+    }
   }
   bool empty() const { return tensors_.empty(); }
-  void add_to(std::vector<const Tensor*>& pointers) const {
-    for (const Tensor& t : tensors_) pointers.push_back(&t);
-  }
+  void add_to(Pointers& pointers) const { pointers.insert(pointers.end(), tensors_.begin(), tensors_.end()); }
   void written() const {
-    for (size_t i = 0; i < tensors_.size(); ++i) {
-      if (!tensors_[i].same(originals_[i])) copy_elements(originals_[i], tensors_[i]);
-      originals_[i].count_write();
+    for (const Tensor* t : tensors_) t->count_write();
+    for (const auto& [original, copy] : doubles_) {
+      copy_elements(original, copy);
+      original.count_write();
     }
   }
 
  private:
-  TensorList originals_, tensors_;
+  Pointers tensors_;
+  std::vector<std::pair<Tensor, Tensor>> doubles_;
 };
 
 // One entry of `values` for each parameter of this dtype, as a tensor that a launch can take.
-template <class T> Tensor numbers(const std::vector<int64_t>& values, DType type, DType dtype,
-                                  const TensorList& params) {
-  Tensor t = empty({static_cast<int64_t>(values.size())}, type);
+template <class T, class Values> Tensor numbers(const Values& values, DType type, DType dtype,
+                                                const TensorList& params) {
+  Tensor t = empty({static_cast<int64_t>(params.size())}, type);
   T* to = t.data<T>();
-  for (size_t i = 0; i < values.size(); ++i)
-    if (params[i].dtype() == dtype) *to++ = static_cast<T>(values[i]);
+  for (size_t i = 0; i < params.size(); ++i)
+    if (params[i].dtype() == dtype) *to++ = values.empty() ? T{} : static_cast<T>(values[i]);
   return t;
 }
 
-template <class Attrs> void launch_lists(const Primitive& p, const std::vector<const Tensor*>& outs,
-                                         const std::vector<const Tensor*>& ins, const Attrs& attrs) {
+bool has(const TensorList& list, DType dtype) {
+  for (const Tensor& t : list)
+    if (t.dtype() == dtype) return true;
+  return false;
+}
+
+template <class Attrs>
+void launch_lists(const Primitive& p, const Pointers& outs, const Pointers& ins, const Attrs& attrs) {
   launch({p, outs.data(), ins.data(), static_cast<int>(outs.size()), static_cast<int>(ins.size()), &attrs});
 }
 
@@ -143,7 +157,7 @@ void update(const TensorList& list, UpdateAttrs attrs) {
   for (const DType dtype : kFloating) {
     const Dense dense(list, dtype, list);
     if (dense.empty()) continue;
-    std::vector<const Tensor*> outs;
+    Pointers outs;
     dense.add_to(outs);
     launch_lists(kUpdate, outs, {}, attrs);
     dense.written();
@@ -156,7 +170,7 @@ Tensor two_norm(const TensorList& list) {
   for (const DType dtype : kFloating) {
     const Dense dense(list, dtype, list);
     if (dense.empty()) continue;
-    std::vector<const Tensor*> ins;
+    Pointers ins;
     dense.add_to(ins);
     Tensor part = empty({}, dtype);
     const Tensor* out = &part;
@@ -168,53 +182,51 @@ Tensor two_norm(const TensorList& list) {
 
 }  // namespace
 
-void sgd_(const TensorList& params, const TensorList& grads, const TensorList& buffers,
-          const std::vector<int64_t>& first, const SgdOptions& options) {
+void sgd_(const SgdLists& lists, const SgdOptions& options) {
   NoGrad guard;
+  const TensorList& params = lists.params;
   check_written("sgd_", params);
-  check_like("sgd_", "gradients", params, grads);
+  check_like("sgd_", "gradients", params, lists.grads);
   if (options.momentum != 0) {
-    check_like("sgd_", "momentum buffers", params, buffers);
-    check_written("sgd_", buffers);
+    check_like("sgd_", "momentum buffers", params, lists.buffers);
+    check_written("sgd_", lists.buffers);
   }
-  CR_CHECK(first.empty() || first.size() == params.size(), "sgd_: ", params.size(), " parameters, but ",
-           first.size(), " entries in first");
-  const std::vector<int64_t> fresh = first.empty() ? std::vector<int64_t>(params.size()) : first;
   for (const DType dtype : kFloating) {
-    const Dense written(params, dtype, params), read(grads, dtype, params);
-    const Dense moving(options.momentum != 0 ? buffers : TensorList(), dtype, params);
-    if (written.empty()) continue;
-    const Tensor flags = numbers<bool>(fresh, DType::Bool, dtype, params);
-    std::vector<const Tensor*> outs, ins;
+    if (!has(params, dtype)) continue;
+    const Dense written(params, dtype, params), read(lists.grads, dtype, params),
+        moving(lists.buffers, dtype, params);
+    const Tensor first = numbers<bool>(lists.first, DType::Bool, dtype, params);
+    Pointers outs, ins;
+    outs.reserve(2 * params.size()), ins.reserve(params.size() + 1);
     written.add_to(outs), moving.add_to(outs), read.add_to(ins);
-    ins.push_back(&flags);
+    ins.push_back(&first);
     launch_lists(kSgd, outs, ins, options);
     written.written(), moving.written();
   }
 }
 
-void adam_(const TensorList& params, const TensorList& grads, const TensorList& averages,
-           const TensorList& squares, const TensorList& largest, const std::vector<int64_t>& steps,
-           const AdamOptions& options) {
+void adam_(AdamLists& lists, const AdamOptions& options) {
   NoGrad guard;
+  const TensorList& params = lists.params;
   check_written("adam_", params);
-  check_like("adam_", "gradients", params, grads);
-  check_like("adam_", "averages", params, averages);
-  check_like("adam_", "squares", params, squares);
-  check_written("adam_", averages);
-  check_written("adam_", squares);
+  check_like("adam_", "gradients", params, lists.grads);
+  check_like("adam_", "averages", params, lists.averages);
+  check_like("adam_", "squares", params, lists.squares);
+  check_written("adam_", lists.averages);
+  check_written("adam_", lists.squares);
   if (options.amsgrad) {
-    check_like("adam_", "largest squares", params, largest);
-    check_written("adam_", largest);
+    check_like("adam_", "largest squares", params, lists.largest);
+    check_written("adam_", lists.largest);
   }
-  CR_CHECK(steps.size() == params.size(), "adam_: ", params.size(), " parameters, but ", steps.size(),
-           " steps");
+  for (int64_t& step : lists.steps) ++step;
   for (const DType dtype : kFloating) {
-    const Dense written(params, dtype, params), read(grads, dtype, params), mean(averages, dtype, params),
-        square(squares, dtype, params), top(options.amsgrad ? largest : TensorList(), dtype, params);
-    if (written.empty()) continue;
-    const Tensor counts = numbers<int64_t>(steps, DType::Int64, dtype, params);
-    std::vector<const Tensor*> outs, ins;
+    if (!has(params, dtype)) continue;
+    const Dense written(params, dtype, params), read(lists.grads, dtype, params),
+        mean(lists.averages, dtype, params), square(lists.squares, dtype, params),
+        top(lists.largest, dtype, params);
+    const Tensor counts = numbers<int64_t>(lists.steps, DType::Int64, dtype, params);
+    Pointers outs, ins;
+    outs.reserve(4 * params.size()), ins.reserve(params.size() + 1);
     written.add_to(outs), mean.add_to(outs), square.add_to(outs), top.add_to(outs), read.add_to(ins);
     ins.push_back(&counts);
     launch_lists(kAdam, outs, ins, options);

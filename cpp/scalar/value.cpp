@@ -1,5 +1,7 @@
 #include "scalar/value.h"
 
+#include <memory>
+
 #include "ops/elementwise_fn.h"
 
 namespace chainrule::scalar {
@@ -61,41 +63,71 @@ void pull(Node& n) {
   }
 }
 
-// Depth first. A node is entered when it is first seen and left when all its inputs have been left; the stack
-// holds the nodes that were entered and, above each, the inputs still to see.
-std::vector<Node*> topological(Node& root) {
-  struct Step {
-    Node* node;
-    bool leave;
-  };
-  const uint32_t now = ++walk;
+namespace {
+
+// Depth first and iterative, whatever the depth. A node is entered when it is first seen and left when all its inputs
+// have been left; the stack holds the nodes that were entered and, above each, the inputs still to see.
+class Walk {
+ public:
   std::vector<Node*> order;
-  std::vector<Step> stack{{&root, false}};
-  while (!stack.empty()) {
-    auto [node, leave] = stack.back();
-    stack.pop_back();
-    if (leave) {
-      order.push_back(node);
-      continue;
+
+  void from(Node& root) {
+    const uint32_t now = ++walk;
+    stack_.push_back(entered(&root));
+    while (!stack_.empty()) {
+      const uintptr_t top = stack_.back();
+      Node* node = reinterpret_cast<Node*>(top & ~kSeen);
+      if ((top & kSeen) != 0) {
+        stack_.pop_back();
+        order.push_back(node);
+        continue;
+      }
+      if (node->mark == now) {
+        stack_.pop_back();
+        continue;
+      }
+      node->mark = now;
+      stack_.back() |= kSeen;
+      each_input(*node, [&](Node* input) {
+        if (input->mark == now) return;
+        if (input->op == Op::Leaf) {  // has no inputs to wait for
+          input->mark = now;
+          order.push_back(input);
+        } else {
+          stack_.push_back(entered(input));
+        }
+      });
     }
-    if (node->mark == now) continue;
-    node->mark = now;
-    if (node->op == Op::Leaf) {
-      order.push_back(node);
-      continue;
-    }
-    stack.push_back({node, true});
-    each_input(*node, [&](Node* input) {
-      if (input->mark != now) stack.push_back({input, false});
-    });
   }
-  return order;
+
+ private:
+  static constexpr uintptr_t kSeen = 1;  // in a pointer's lowest bit
+  static uintptr_t entered(Node* n) { return reinterpret_cast<uintptr_t>(n); }
+
+  std::vector<uintptr_t> stack_;
+};
+
+// The memory of the last walk, for the next one: a step of training walks tens of thousands of nodes. One at a time
+// takes it; a rule of the owner's may start a walk within another.
+constexpr size_t kKeptNodes = 1 << 18;  // 2 MB
+std::unique_ptr<Walk>& spare_walk = *new std::unique_ptr<Walk>;
+
+}  // namespace
+
+void in_order(Node& root, const std::function<void(const std::vector<Node*>&)>& f) {
+  std::unique_ptr<Walk> w = std::move(spare_walk);
+  if (w == nullptr) w = std::make_unique<Walk>();
+  w->order.clear();
+  w->from(root);
+  f(w->order);
+  if (w->order.capacity() <= kKeptNodes) spare_walk = std::move(w);
 }
 
 void backward(Node& root) {
-  const std::vector<Node*> order = topological(root);
-  root.grad = 1;
-  for (auto it = order.rbegin(); it != order.rend(); ++it) pull(**it);
+  in_order(root, [&](const std::vector<Node*>& order) {
+    root.grad = 1;
+    for (auto it = order.rbegin(); it != order.rend(); ++it) pull(**it);
+  });
 }
 
 }  // namespace chainrule::scalar

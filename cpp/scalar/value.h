@@ -47,7 +47,9 @@ struct Node {
   };
   uint32_t mark = 0;  // the last walk over the graph that has been here
   Op op = Op::Leaf;
+  uint8_t flags = 0;  // the owner's
 };
+static_assert(sizeof(Node) == 40);  // small graphs stay in the cache
 
 // The value of an operation, and what it adds to the gradients of its inputs. Each operation is a row of the
 // elementwise table (cpp/ops), instantiated on double.
@@ -64,9 +66,8 @@ template <class F> void each_input(const Node& n, F&& f) {
   }
 }
 
-// The nodes that root was computed from, and root: every node after its inputs. Iterative, whatever the
-// depth.
-std::vector<Node*> topological(Node& root);
+// Calls f(nodes) with those that root was computed from, and root: every node after its inputs.
+void in_order(Node& root, const std::function<void(const std::vector<Node*>&)>& f);
 
 // Sets root's gradient to 1 and adds to the gradient of every node that it was computed from.
 void backward(Node& root);

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import chainrule as cr
 
 from .._core import Tensor
-from .._core._nn import ModuleBase
+from .._core._nn import ModuleBase, _parameters_below
 from ..autograd import no_grad
 from .hooks import BackwardTaps, RemovableHandle, register
 from .parameter import Parameter, forget_gradients
@@ -361,8 +361,15 @@ class Module(ModuleBase):
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """The parameters, each once: what an optimizer takes."""
-        for _, parameter in self.named_parameters(recurse=recurse):
-            yield parameter
+        cls = type(self)
+        if (
+            recurse
+            and cls.named_parameters is Module.named_parameters
+            and cls.named_modules is Module.named_modules
+        ):
+            parameters: list[Parameter] = _parameters_below(self)
+            return iter(parameters)
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True

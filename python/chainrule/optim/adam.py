@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import chainrule as cr
-
-from .._core import Tensor, _optim
+from .._core import _optim
 from .optimizer import Closure, Optimizer, Params, check_not_negative, check_plain_step
 
 
@@ -68,47 +66,20 @@ class Adam(Optimizer):
         loss = None if closure is None else self._evaluate(closure)
         self._opt_called = True
         for group in self.param_groups:
-            amsgrad = group["amsgrad"]
-            params: list[Tensor] = []
-            grads: list[Tensor] = []
-            states: list[dict[str, Any]] = []
-            for p in group["params"]:
-                grad = p.grad
-                if grad is not None:
-                    params.append(p)
-                    grads.append(grad)
-                    states.append(self.state[p] or self._start(p, amsgrad))
-            if not params:
-                continue
             beta1, beta2 = group["betas"]
-            steps = [state["step"] + 1 for state in states]
             _optim.adam_(
-                params,
-                grads,
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
-                [state["max_exp_avg_sq"] for state in states] if amsgrad else [],
-                step=steps,
+                group["params"],
+                self.state,
                 lr=group["lr"],
                 beta1=beta1,
                 beta2=beta2,
                 eps=group["eps"],
                 weight_decay=group["weight_decay"],
-                amsgrad=amsgrad,
+                amsgrad=group["amsgrad"],
                 maximize=group["maximize"],
                 decoupled=group["decoupled_weight_decay"],
             )
-            for state, step in zip(states, steps):
-                state["step"] = step
         return loss
-
-    def _start(self, p: Tensor, amsgrad: bool) -> dict[str, Any]:
-        """The state of a parameter before its first step."""
-        state = {"step": 0, "exp_avg": cr.zeros_like(p), "exp_avg_sq": cr.zeros_like(p)}
-        if amsgrad:
-            state["max_exp_avg_sq"] = cr.zeros_like(p)
-        self.state[p] = state
-        return state
 
 
 class AdamW(Adam):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import chainrule as cr
-
-from .._core import Tensor, _optim
+from .._core import _optim
 from .optimizer import Closure, Optimizer, Params, check_not_negative, check_plain_step
 
 
@@ -60,36 +58,14 @@ class SGD(Optimizer):
         loss = None if closure is None else self._evaluate(closure)
         self._opt_called = True
         for group in self.param_groups:
-            params: list[Tensor] = []
-            grads: list[Tensor] = []
-            for p in group["params"]:
-                grad = p.grad
-                if grad is not None:
-                    params.append(p)
-                    grads.append(grad)
-            if not params:
-                continue
-            momentum = group["momentum"]
-            buffers, first = self._buffers(params) if momentum else ([], [False] * len(params))
             _optim.sgd_(
-                params,
-                grads,
-                buffers,
+                group["params"],
+                self.state,
                 lr=group["lr"],
-                momentum=momentum,
+                momentum=group["momentum"],
                 dampening=group["dampening"],
                 weight_decay=group["weight_decay"],
                 nesterov=group["nesterov"],
                 maximize=group["maximize"],
-                first=first,
             )
-            if True in first:
-                for p, buffer in zip(params, buffers):
-                    self.state[p]["momentum_buffer"] = buffer
         return loss
-
-    def _buffers(self, params: list[Tensor]) -> tuple[list[Tensor], list[bool]]:
-        """The velocities, and which of them are new: memory that the step is to fill."""
-        found = [self.state[p].get("momentum_buffer") for p in params]
-        new = [buffer is None for buffer in found]
-        return [cr.empty_like(p) if buffer is None else buffer for p, buffer in zip(params, found)], new

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
 from ..._core import Tensor
+from ..._core._nn import _in_turn
 from ..module import Module
 from ..parameter import Parameter
 
@@ -109,9 +110,7 @@ class Sequential(_ModuleSequence):
                 self.add_module(str(i), module)
 
     def forward(self, input: Any) -> Any:
-        for module in self._modules.values():
-            input = module(input)  # type: ignore[misc]  # None stands here only when a user put it there
-        return input
+        return _in_turn(self._modules, input)
 
     def _from(self, items: list[tuple[str, Module | None]]) -> Any:
         return type(self)(OrderedDict(items))
