@@ -1,6 +1,7 @@
 #include "kernels/conv.h"
 
 #include "kernels/conv_depthwise.h"
+#include "kernels/conv_winograd.h"
 #include "kernels/gemm.h"
 
 namespace chainrule::CR_ISA {
@@ -422,12 +423,14 @@ template <class T> void weight_grad(const ConvArgs& a) {
 void conv2d_forward(const ConvArgs& a) {
   if (a.n <= 0 || a.out_channels <= 0 || a.out_h <= 0 || a.out_w <= 0) return;
   if (is_pointwise(a)) return pointwise(a, a.input, a.in_channels, a.out_channels, a.in_channels, 1, a.bias);
+  if (takes_winograd(a)) return winograd_forward(a);
   a.dtype == DType::Float32 ? forward<float>(a) : forward<double>(a);
 }
 
 void conv2d_input_grad(const ConvArgs& a) {
   if (a.n <= 0 || a.in_channels <= 0 || a.in_h <= 0 || a.in_w <= 0) return;
   if (is_pointwise(a)) return pointwise(a, a.grad, a.out_channels, a.in_channels, 1, a.in_channels, nullptr);
+  if (takes_winograd(a)) return winograd_input_grad(a);
   for (int64_t y = 0; y < a.stride_h; ++y) {
     for (int64_t x = 0; x < a.stride_w; ++x)
       a.dtype == DType::Float32 ? input_grad_phase<float>(a, y, x) : input_grad_phase<double>(a, y, x);
@@ -441,6 +444,7 @@ void conv2d_weight_grad(const ConvArgs& a) {
     memset(a.out, 0, static_cast<size_t>(size) * size_of(a.dtype));
     return;
   }
+  if (takes_winograd_weight_grad(a)) return winograd_weight_grad(a);
   a.dtype == DType::Float32 ? weight_grad<float>(a) : weight_grad<double>(a);
 }
 

@@ -35,6 +35,14 @@ ROWS = [
             A((0, 3, 5, 5), (4, 3, 3, 3)),
             A((2, 3, 6, 5), (4, 3, 3, 3), layout="transposed"),
             A((4, 8, 20, 20), (16, 8, 3, 3), (16,), padding=1),
+            # Large enough for Winograd's algorithm: odd sizes, channels that fill no register, each padding.
+            A((2, 16, 9, 11), (20, 16, 3, 3), padding=1),
+            A((1, 17, 15, 14), (16, 17, 3, 3), (16,), padding="same", layout="transposed"),
+            A((3, 16, 10, 9), (19, 16, 3, 3), (19,)),
+            A((2, 18, 8, 9), (16, 18, 3, 3), padding=(2, 0)),
+            A((1, 16, 4, 133), (16, 16, 3, 3), padding=(1, 3), layout="sliced"),
+            A((16, 5, 5), (16, 16, 3, 3), (16,), padding=1),
+            A((24, 16, 12, 12), (32, 16, 3, 3), padding=1),
         ],
         [
             E((2, 3, 6, 5), (4, 2, 3, 3)),
