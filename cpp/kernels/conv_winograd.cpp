@@ -237,7 +237,7 @@ template <class T> struct WinogradWeightGrad {
       : a(args), grid(a.n, a.out_h, a.out_w, kTiles), per_block(most<int64_t>(1, kTiles / grid.part_cols)) {}
 
   // sums[i][m][lanes of channels c0 to c0 + channels] over units [begin, end).
-  void run(int64_t begin, int64_t end, int64_t c0, int64_t channels, T* sums, int64_t step_s) const {
+  void sum_tiles(int64_t begin, int64_t end, int64_t c0, int64_t channels, T* sums, int64_t step_s) const {
     constexpr int P = kPanel<T>, W = Reg<T>::W;
     const int64_t cl = round_up(channels, W), m = a.out_channels, ml = round_up(m, W);
     const int h = tile_height(m);
@@ -304,7 +304,7 @@ template <class T> struct WinogradWeightGrad {
     return sum;
   }
 
-  void run_all() const {
+  void run() const {
     constexpr int W = Reg<T>::W;
     const int64_t m = a.out_channels, channels = a.in_channels, lanes = round_up(channels, W),
                   size = 9 * m * lanes;
@@ -325,8 +325,8 @@ template <class T> struct WinogradWeightGrad {
                       cl = round_up(c1 - c0, W);
         const int64_t per_image = grid.rows * grid.parts, step = plane<T>(m * cl);
         Scratch<T> sums(16 * step);
-        run(chunk * per_chunk * per_image, least(a.n, (chunk + 1) * per_chunk) * per_image, c0, c1 - c0,
-            sums.p, step);
+        sum_tiles(chunk * per_chunk * per_image, least(a.n, (chunk + 1) * per_chunk) * per_image, c0, c1 - c0,
+                  sums.p, step);
         for (int64_t i = 0; i < m; ++i)
           transform_kernel_grad(parts.p + chunk * size + i * lanes + c0, m * lanes, sums.p + i * cl, step,
                                 cl);
@@ -413,9 +413,9 @@ void winograd_input_grad(const ConvArgs& a) {
 }
 void winograd_weight_grad(const ConvArgs& a) {
   if (a.dtype == DType::Float32)
-    WinogradWeightGrad<float>(a).run_all();
+    WinogradWeightGrad<float>(a).run();
   else
-    WinogradWeightGrad<double>(a).run_all();
+    WinogradWeightGrad<double>(a).run();
 }
 
 }  // namespace chainrule::CR_ISA
