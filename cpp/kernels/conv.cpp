@@ -1,6 +1,8 @@
 #include "kernels/conv.h"
 
 #include "kernels/conv_depthwise.h"
+#include "kernels/conv_direct.h"
+#include "kernels/conv_winograd.h"
 #include "kernels/gemm.h"
 
 namespace chainrule::CR_ISA {
@@ -55,40 +57,9 @@ template <class T> struct ConvProduct {
     }
   }
 
-  // R rows of outputs of a single input channel, straight from the strip.
-  template <int R>
-  void rows_of(const Strip<T>& strip, const T* padded, const ptrdiff_t* offsets, const T* w,
-               const T* channel_bias, T* c) const {
-    using X = Reg<T>;
-    const ptrdiff_t step = static_cast<ptrdiff_t>(s.stride_h * strip.row());
-    for (int64_t x = 0; x < s.out_w; x += X::W) {
-      const int lanes = static_cast<int>(least<int64_t>(X::W, s.out_w - x));
-      for (int64_t t0 = 0; t0 < s.taps; t0 += kBlockK) {
-        const int64_t t1 = least<int64_t>(s.taps, t0 + kBlockK);
-        typename X::V acc[R];
-        for (int r = 0; r < R; ++r) acc[r] = typename X::V{};
-        for (int64_t t = t0; t < t1; ++t) {
-          const auto wt = X::set1(w[t]);
-          const T* src = padded + offsets[t] + x;
-#pragma GCC unroll 4
-          for (int r = 0; r < R; ++r) acc[r] = X::fma(wt, X::load(src + r * step), acc[r]);
-        }
-        for (int r = 0; r < R; ++r) {
-          T* d = c + r * s.out_w + x;
-          auto y = t0 == 0 ? acc[r] : X::load(d, lanes) + acc[r];
-          if (t1 == s.taps && channel_bias) y = y + X::set1(*channel_bias);
-          if (lanes == X::W)
-            X::store(d, y);
-          else
-            X::store(d, y, lanes);
-        }
-      }
-    }
-  }
-
   void run() const {
     const int64_t images = n * groups, work = most<int64_t>(1, m * k() * s.out_h * s.out_w);
-    const bool direct = s.channels == 1 && m < kTileRows;
+    const bool direct = m <= kDirectRows || (s.channels == 1 && m < kTileRows);
     // Packed weights, shared by all images.
     const int h = tile_height(m);
     const int64_t panels = ceil_div(m, h), group_size = panels * h * ceil_div(k(), kBlockK) * kBlockK;
@@ -155,15 +126,7 @@ template <class T> struct ConvProduct {
       const int64_t ldc = p.dense() ? p.out.channel : count * s.out_w;
       const T* bias = p.bias ? p.bias + g * p.m : nullptr;
       if (direct) {
-        const ptrdiff_t step = static_cast<ptrdiff_t>(s.stride_h * strip.row());
-        for (int64_t i = 0; i < p.m; ++i) {
-          const T *w = p.weight + (g * p.m + i) * s.taps, *bi = bias ? bias + i : nullptr;
-          int64_t y = 0;
-          for (; y + 4 <= count; y += 4)
-            p.template rows_of<4>(strip, pixels + y * step, offsets.p, w, bi, c + i * ldc + y * s.out_w);
-          for (; y < count; ++y)
-            p.template rows_of<1>(strip, pixels + y * step, offsets.p, w, bi, c + i * ldc + y * s.out_w);
-        }
+        direct_strip(strip, pixels, offsets.p, p.k(), p.weight + g * p.m * p.k(), bias, p.m, count, c, ldc);
       } else {
         p.tiles_of(strip, pixels, offsets.p, packed + g * group_size, panel.p, bias, c,
                    static_cast<ptrdiff_t>(ldc), count * s.out_w);
@@ -271,8 +234,8 @@ template <class T> void input_grad_phase(const ConvArgs& a, int64_t phase_y, int
       a.stride_w};
   Taps taps(area), source(area);
   int64_t y0 = 0, x0 = 0, y1 = 0, x1 = 0;
-  for (int64_t r = 0; r < a.kernel_h; ++r) {
-    for (int64_t s = 0; s < a.kernel_w; ++s) {
+  for (int64_t r = a.kernel_h - 1; r >= 0; --r) {
+    for (int64_t s = a.kernel_w - 1; s >= 0; --s) {
       const int64_t y = phase_y + a.pad_h - r * a.dilation_h, x = phase_x + a.pad_w - s * a.dilation_w;
       if (y % a.stride_h != 0 || x % a.stride_w != 0) continue;
       const int64_t dy = y / a.stride_h, dx = x / a.stride_w;
@@ -329,6 +292,19 @@ template <class T> struct WeightGrad {
                           static_cast<ptrdiff_t>(a.in_channels * image),
                           static_cast<const T*>(a.grad) + (n0 * a.out_channels + group * m) * pixels,
                           static_cast<ptrdiff_t>(a.out_channels * pixels), n1 - n0, out);
+  }
+
+  // A 1 x 1 kernel: products of matrices as they lie in memory.
+  void pointwise(int64_t c0, int64_t c1, int64_t n0, int64_t n1, T* out) const {
+    const int64_t pixels = a.out_h * a.out_w;
+    for (int64_t n = n0; n < n1; ++n) {
+      const Mat<T> grad{static_cast<const T*>(a.grad) + n * m * pixels, static_cast<ptrdiff_t>(pixels), 1};
+      const Mat<T> image{static_cast<const T*>(a.input) + (n * a.in_channels + c0) * pixels, 1,
+                         static_cast<ptrdiff_t>(pixels)};
+      multiply_tiles(Product<T>{m, c1 - c0, pixels, grad, image, out + c0, static_cast<ptrdiff_t>(k), T(1),
+                                n == n0 ? T(0) : T(1), nullptr, nullptr},
+                     false);
+    }
   }
 
   void run(int64_t group, int64_t j0, int64_t j1, int64_t n0, int64_t n1, T* out) const {
@@ -404,7 +380,8 @@ template <class T> void weight_grad(const ConvArgs& a) {
                    }
                    const int64_t j0 = range * wide / ranges * kPanel<T>,
                                  j1 = (range + 1) * wide / ranges * kPanel<T>;
-                   job.run(g, j0, least(k, j1), n0, n1, c);
+                   is_pointwise(a) ? job.pointwise(j0, least(k, j1), n0, n1, c)
+                                   : job.run(g, j0, least(k, j1), n0, n1, c);
                  }
                });
   if (chunks == 1) return;
@@ -422,12 +399,14 @@ template <class T> void weight_grad(const ConvArgs& a) {
 void conv2d_forward(const ConvArgs& a) {
   if (a.n <= 0 || a.out_channels <= 0 || a.out_h <= 0 || a.out_w <= 0) return;
   if (is_pointwise(a)) return pointwise(a, a.input, a.in_channels, a.out_channels, a.in_channels, 1, a.bias);
+  if (takes_winograd(a)) return winograd_forward(a);
   a.dtype == DType::Float32 ? forward<float>(a) : forward<double>(a);
 }
 
 void conv2d_input_grad(const ConvArgs& a) {
   if (a.n <= 0 || a.in_channels <= 0 || a.in_h <= 0 || a.in_w <= 0) return;
   if (is_pointwise(a)) return pointwise(a, a.grad, a.out_channels, a.in_channels, 1, a.in_channels, nullptr);
+  if (takes_winograd(a)) return winograd_input_grad(a);
   for (int64_t y = 0; y < a.stride_h; ++y) {
     for (int64_t x = 0; x < a.stride_w; ++x)
       a.dtype == DType::Float32 ? input_grad_phase<float>(a, y, x) : input_grad_phase<double>(a, y, x);
@@ -441,6 +420,7 @@ void conv2d_weight_grad(const ConvArgs& a) {
     memset(a.out, 0, static_cast<size_t>(size) * size_of(a.dtype));
     return;
   }
+  if (takes_winograd_weight_grad(a)) return winograd_weight_grad(a);
   a.dtype == DType::Float32 ? weight_grad<float>(a) : weight_grad<double>(a);
 }
 

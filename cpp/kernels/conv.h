@@ -4,6 +4,8 @@
 //   conv2d_input_grad:  the same product with k over (out channel, tap), once for each phase of the stride.
 //   conv2d_weight_grad: k runs over the pixels of an image in blocks of 256 (strip by strip for large images), then over
 //                       images; images are summed in at most 16 chunks, a function of sizes, and the chunks in order.
+// Few output channels take the same chains without packing (conv_direct.h), groups of one channel their weight's gradient
+// by lanes (conv_depthwise.h), and 3 x 3 kernels with 16 channels or more other sums altogether (conv_winograd.h).
 #pragma once
 #include "core/dtype.h"
 #include "kernels/isa.h"

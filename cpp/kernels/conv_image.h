@@ -3,6 +3,7 @@
 #pragma once
 #include <cstring>
 
+#include "kernels/deinterleave.h"
 #include "kernels/gemm_blocked.h"
 
 namespace chainrule::CR_ISA {
@@ -47,6 +48,11 @@ template <class T> struct Strip {
     return {x, lo, most(lo, least(pitch, x < s.in_w ? ceil_div(s.in_w - x, s.stride_w) : 0))};
   }
 
+  // The first n of a register of elements, of which there may be more, or none.
+  static CR_INLINE typename Reg<T>::V first_of(const T* p, int64_t n) {
+    return n > 0 ? Reg<T>::load(p, static_cast<int>(least<int64_t>(n, Reg<T>::W))) : typename Reg<T>::V{};
+  }
+
   // dst begins after room for a register. Whole registers are stored, over what is written later or is slack.
   void build(T* dst, const T* image, int64_t channels, int64_t oy0) const {
     using X = Reg<T>;
@@ -73,6 +79,13 @@ template <class T> struct Strip {
             int64_t i = lo;
             for (; i + X::W <= hi; i += X::W) X::store(d + i, X::load(src + x + i));
             if (i < hi) X::store(d + i, X::load(src + x + i, static_cast<int>(hi - i)));
+          } else if (s.stride_w == 2) {
+            for (int64_t i = lo; i < hi; i += X::W) {
+              const T* const p = src + x + 2 * i;
+              const int64_t n = s.in_w - x - 2 * i;
+              X::store(d + i, n >= 2 * X::W ? every_second<0>(X::load(p), X::load(p + X::W))
+                                            : every_second<0>(first_of(p, n), first_of(p + X::W, n - X::W)));
+            }
           } else {
             for (int64_t i = lo; i < hi; ++i) d[i] = src[x + i * s.stride_w];
           }

@@ -4,6 +4,7 @@
 
 #include "core/alloc.h"
 #include "core/parallel_for.h"
+#include "kernels/deinterleave.h"
 #include "simd/vec.h"
 
 namespace chainrule::CR_ISA {
@@ -119,9 +120,76 @@ template <class T> void max_plane(const PoolArgs& a, int64_t plane, const PoolRo
   }
 }
 
+// Windows of 2 x 2 side by side: their four elements, sorted out of two rows in registers.
+bool is_2x2(const PoolArgs& a) {
+  return a.kernel_h == 2 && a.kernel_w == 2 && a.stride_h == 2 && a.stride_w == 2 && a.pad_h == 0 &&
+         a.pad_w == 0 && a.dilation_h == 1 && a.dilation_w == 1 && 2 * a.out_h <= a.in_h &&
+         2 * a.out_w <= a.in_w;
+}
+
+template <class T> struct Pairs {
+  Vec<T> first, second;
+  // Those of 2 * count elements.
+  CR_INLINE Pairs(const T* p, int count) {
+    constexpr int L = Vec<T>::lanes, n = Vec<T>::per_register;
+    native::Register<T> r[2 * registers];
+    for (int i = 0; i < 2 * registers; ++i)
+      r[i] = count == L ? native::load<T>(p + i * n) : native::load(p + i * n, clamp(2 * count - i * n, n));
+    CR_REGISTERS(first.r[i] = every_second<0>(r[2 * i], r[2 * i + 1]);
+                 second.r[i] = every_second<1>(r[2 * i], r[2 * i + 1]))
+  }
+  static CR_INLINE int clamp(int n, int high) { return n < 0 ? 0 : n < high ? n : high; }
+};
+
+template <class T> void max_plane_2x2(const PoolArgs& a, int64_t plane) {
+  using I = typename IndexOf<T>::type;
+  constexpr int L = Vec<T>::lanes;
+  const T* in = static_cast<const T*>(a.in) + plane * a.in_h * a.in_w;
+  T* out = static_cast<T*>(a.out) + plane * a.out_h * a.out_w;
+  int64_t* indices = a.indices + plane * a.out_h * a.out_w;
+  const I width = static_cast<I>(a.in_w);
+  int64_t left =
+      a.out_h * a.out_w;  // outputs of the plane: a whole vector may be stored over those that come later
+  for (int64_t oy = 0; oy < a.out_h; ++oy, in += 2 * a.in_w) {
+    for (int64_t x = 0; x < a.out_w; x += L) {
+      const int count = static_cast<int>(least(L, a.out_w - x));
+      const Pairs<T> top(in + 2 * x, count), bottom(in + a.in_w + 2 * x, count);
+      // Above -inf or NaN, in the order of the window; without any the index is that of the first.
+      const Vec<I> place = Vec<I>::iota() * I{2} + static_cast<I>(oy * 2 * a.in_w + 2 * x);
+      Vec<T> best = top.first;
+      Vec<I> at = place;
+      const auto take = [&](const Vec<T>& v, I offset) CR_LAMBDA_INLINE {
+        const Mask<T> better = (v > best) | isnan(v);
+        best = where(better, v, best);
+        at = where(better.template as<I>(), place + offset, at);
+      };
+      take(top.second, 1);
+      take(bottom.first, width);
+      take(bottom.second, width + 1);
+      const int stored = static_cast<int>(least(L, left));
+      best.store(out, stored);
+      I found[L];
+      at.store(found);
+      if (stored == L) {
+        for (int i = 0; i < L; ++i) indices[i] = found[i];
+      } else {
+        for (int i = 0; i < stored; ++i) indices[i] = found[i];
+      }
+      out += count;
+      indices += count;
+      left -= count;
+    }
+  }
+}
+
 template <class T> void max_pool(const PoolArgs& a) {
   const int64_t work = a.in_h * a.in_w + a.out_h * a.out_w * a.kernel_h * a.kernel_w;
+  const bool fast = is_2x2(a);
   parallel_for(a.planes, most(1, 65536 / most(1, work)), [&](int64_t begin, int64_t end) {
+    if (fast) {
+      for (int64_t i = begin; i < end; ++i) max_plane_2x2<T>(a, i);
+      return;
+    }
     const PoolRows<T> rows(a);
     for (int64_t i = begin; i < end; ++i) max_plane<T>(a, i, rows);
   });

@@ -18,6 +18,9 @@ def still(shape, domain=None):
 
 
 IMAGE = (2, 4, 6, 5)
+inf, nan = np.inf, np.nan
+# Ties, and windows without anything above -inf or with a NaN.
+SPECIAL = [[[1, 1, -inf, -inf, nan, 2, 0, 7], [1, 1, -inf, -inf, 5, 3, 7, 0]]]
 
 ROWS = [
     functional(
@@ -35,6 +38,22 @@ ROWS = [
             A((0, 3, 5, 5), (4, 3, 3, 3)),
             A((2, 3, 6, 5), (4, 3, 3, 3), layout="transposed"),
             A((4, 8, 20, 20), (16, 8, 3, 3), (16,), padding=1),
+            # Large enough for Winograd's algorithm: odd sizes, channels that fill no register, each padding.
+            A((2, 16, 9, 11), (20, 16, 3, 3), padding=1),
+            A((1, 17, 15, 14), (16, 17, 3, 3), (16,), padding="same", layout="transposed"),
+            A((3, 16, 10, 9), (19, 16, 3, 3), (19,)),
+            A((2, 18, 8, 9), (16, 18, 3, 3), padding=(2, 0)),
+            A((1, 16, 4, 133), (16, 16, 3, 3), padding=(1, 3), layout="sliced"),
+            A((16, 5, 5), (16, 16, 3, 3), (16,), padding=1),
+            A((24, 16, 12, 12), (32, 16, 3, 3), padding=1),
+            # Few channels come straight from the image, in more than one block of 256 too; 3 x 3 alone row by row.
+            A((2, 31, 7, 19), (3, 31, 3, 3), (3,), padding=1),
+            A((1, 3, 21, 18), (70, 3, 5, 5), stride=2, padding=2),
+            A((2, 2, 3, 37), (4, 2, 2, 3), (4,), stride=(1, 2), layout="sliced"),
+            A((2, 3, 9, 35), (3, 1, 3, 3), (3,), groups=3, padding=1),
+            A((2, 3, 4, 6), (6, 1, 3, 3), groups=3, padding=(0, 1), stride=(1, 2)),
+            A((1, 2, 3, 18), (2, 1, 3, 3), groups=2),
+            A((3, 18, 5, 7), (33, 18, 1, 1), (33,)),
         ],
         [
             E((2, 3, 6, 5), (4, 2, 3, 3)),
@@ -61,12 +80,18 @@ ROWS = [
             A(IMAGE, 2, layout="transposed"),
             A((0, 4, 6, 5), 2),
             A((4, 8, 48, 48), 2),
+            A((2, 3, 5, 67), 2),
         ],
         [E(IMAGE, 7), E(IMAGE, 2, padding=2), E((6, 5), 2), E(IMAGE, 2, stride=-1)],
     ),
     functional(
         "max_pool2d",
-        [A(IMAGE, 2, return_indices=True), A(IMAGE, 3, 2, 1, return_indices=True)],
+        [
+            A(IMAGE, 2, return_indices=True),
+            A(IMAGE, 3, 2, 1, return_indices=True),
+            A(V(SPECIAL), 2, return_indices=True),
+            A(V(SPECIAL), 2, 2, 1, return_indices=True),
+        ],
         variant="indices",
     ),
     functional(

@@ -1,0 +1,65 @@
+"""Convolution on sizes where Winograd's algorithm runs: its accuracy, and numbers that are not finite."""
+
+import numpy as np
+import pytest
+
+import reference as ref
+from lib import array, cr, tensor
+
+CONV = cr.nn.functional.conv2d
+
+
+def run(x, weight, g, **options):
+    """Values, and the gradients of input and weight for the gradient `g` of the values."""
+    x, weight = tensor(x, requires_grad=True), tensor(weight, requires_grad=True)
+    y = CONV(x, weight, **options)
+    y.backward(tensor(g))
+    return array(y), array(x.grad), array(weight.grad)
+
+
+def by_definition(x, weight, g, padding):
+    turned = weight[:, :, ::-1, ::-1].swapaxes(0, 1)
+    with np.errstate(all="ignore"):
+        return (
+            ref.conv2d(x, weight, padding=padding),
+            ref.conv2d(g, turned, padding=2 - padding),
+            ref.conv2d(x.swapaxes(0, 1), g.swapaxes(0, 1), padding=padding).swapaxes(0, 1),
+        )
+
+
+def sample(n, channels, m, size, padding, dtype):
+    rng, out = np.random.default_rng(0), size + 2 * padding - 2
+    shapes = (n, channels, size, size), (m, channels, 3, 3), (n, m, out, out)
+    return [rng.normal(size=shape).astype(dtype) for shape in shapes]
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-6), ("float64", 2e-14)])
+@pytest.mark.parametrize(
+    "sizes", [(2, 16, 16, 16), (2, 64, 64, 14), (1, 17, 70, 21), (1, 300, 33, 15), (8, 256, 256, 7)], ids=str
+)
+def test_rounding(sizes, dtype, bound):
+    given = sample(*sizes, 1, dtype)
+    for got, want in zip(
+        run(*given, padding=1), by_definition(*(a.astype("float64") for a in given), 1), strict=True
+    ):
+        np.testing.assert_allclose(got, want, rtol=0, atol=bound * abs(want).max())
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38], ids=str)
+@pytest.mark.parametrize("which", range(3), ids=["input", "weight", "grad"])
+def test_one_that_is_not_finite_spoils_no_neighbours(which, value):
+    """Nor do large ones, where only sums that the definition does not have would overflow."""
+    for padding in 0, 1:
+        given = sample(2, 16, 17, 15, padding, "float32")
+        # Small factors, so that the definition has no overflow of its own.
+        for i, array_ in enumerate(given):
+            if i != which and np.isfinite(value):
+                array_ *= np.float32(1e-3)
+        for place in [(0, 3, 0, 1), (1, 5, 2, 0)]:
+            given[which][place] = value
+        wide = [a.astype("float64") for a in given]
+        for got, want in zip(run(*given, padding=padding), by_definition(*wide, padding), strict=True):
+            np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want))
+            np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+            fine = np.isfinite(want)
+            np.testing.assert_allclose(got[fine], want[fine], rtol=2e-5, atol=2e-5 * abs(want[fine]).max())
