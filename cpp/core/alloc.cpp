@@ -235,7 +235,7 @@ MemoryStats memory_stats() {
   const PoolStats small = pool_stats();
   std::lock_guard lock(shared);
   const size_t now = stats.live + small.live;
-  return {now, stats.cached + small.cached, std::max(stats.peak, now)};
+  return {now, stats.cached + small.cached, stats.peak + small.live};
 }
 
 void reset_peak() {
