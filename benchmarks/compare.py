@@ -36,7 +36,9 @@ def line(row: Row, times: Times, machine: limit.Machine | None, avx512: bool) ->
     quoted = met = ""
     if (measured := ratio(times, row.against)) is not None:
         times_faster, noise = measured
-        quoted = f"{times_faster:.2f} ± {noise:.2f}"
+        quoted = f"{times_faster:.2f} ± {noise:.2f}" + (
+            f" (of {row.against})" if row.against != "torch" else ""
+        )
         met = "yes" if times_faster >= target and (fastest is None or own <= fastest[0]) else "no"
     cells = (row.name, shown(own), shown(best.get("torch")), other, share, quoted, f"{target:g}", met)
     return f"| {' | '.join(cells)} |"

@@ -38,6 +38,8 @@ def measure(rows: list[Row], threads: int, seconds: float, rounds: int) -> Ratio
             if (measured := ratio(times, "torch")) is not None:
                 quotient, noise = measured
                 found[row.name] = quotient, max(noise, LEAST_NOISE * quotient)
+        if broken := sorted({name for server in running for name in server.failed}):
+            sys.exit(f"no times for {'; '.join(broken)}")
     return found
 
 

@@ -53,9 +53,8 @@ def prepare(name: str, threads: int) -> Any:
     """The library as a module, with its threads and seed set."""
     if name == "python":
         return types.ModuleType(name)
-    if threads < (os.cpu_count() or 1) and hasattr(
-        os, "sched_setaffinity"
-    ):  # the only thing that JAX listens to
+    # The only thing that JAX listens to.
+    if threads < (os.cpu_count() or 1) and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     module = importlib.import_module(name)
     if hasattr(module, "set_num_threads"):
@@ -121,7 +120,7 @@ class Server:
     """A process that measures one library."""
 
     def __init__(self, library: str, threads: int) -> None:
-        self.library = library
+        self.library, self.failed = library, list[str]()  # rows that raised
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "timing.py"), library, "--threads", str(threads)],
             env=environment(threads), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -135,6 +134,7 @@ class Server:
             sys.exit(f"the process of {self.library} ended in the row {row!r}")
         answer = json.loads(line)
         if "error" in answer:
+            self.failed.append(row)
             print(f"{self.library}, {row}: {answer['error']}", file=sys.stderr)
         return answer["us"]  # type: ignore[no-any-return]
 
@@ -166,13 +166,15 @@ def time_row(running: list[Server], row: str, seconds: float, rounds: int) -> Ti
     return times
 
 
-def ratio(times: Times, against: str, library: str = "chainrule") -> tuple[float, float] | None:
+def ratio(times: Times, against: str) -> tuple[float, float] | None:
     """How many times as fast as `against`, by the best times; and its noise, by how far the rounds' median is from
     their best (a single round that somebody disturbed says nothing)."""
-    if against not in times or library not in times:
+    if against not in times or "chainrule" not in times:
         return None
-    quotient = min(times[against]) / min(times[library])
-    agreement = math.prod(min(each) / statistics.median(each) for each in (times[against], times[library]))
+    quotient = min(times[against]) / min(times["chainrule"])
+    agreement = math.prod(
+        min(each) / statistics.median(each) for each in (times[against], times["chainrule"])
+    )
     return quotient, quotient * (1 - agreement)
 
 

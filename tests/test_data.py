@@ -475,5 +475,8 @@ def test_workers_compute_after_the_parent_has_trained():
 
     x = cr.ones(256, 256, requires_grad=True)
     (x @ x).sum().backward()  # The parent has had its threads by now.
-    got = [batch.item() for batch in data.DataLoader(Computes(4), 1, num_workers=2)]
+    got = [
+        batch.item()
+        for batch in data.DataLoader(Computes(4), 1, num_workers=2, multiprocessing_context="fork")
+    ]
     assert got == [i * 2 * 64**3 for i in range(4)]

@@ -98,6 +98,7 @@ def test_set_num_threads_starts_no_more():
     assert run(program) == "0 True"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_workers_of_a_loader_have_one_thread():
     program = """
         from {name}.utils.data import DataLoader, Dataset
@@ -105,6 +106,7 @@ def test_workers_of_a_loader_have_one_thread():
             def __len__(self): return 4
             def __getitem__(self, i): return cr.get_num_threads()
         cr.set_num_threads(2)
-        print([b.tolist() for b in DataLoader(Threads(), batch_size=2, num_workers=2)], cr.get_num_threads())
+        loader = DataLoader(Threads(), batch_size=2, num_workers=2, multiprocessing_context="fork")
+        print([b.tolist() for b in loader], cr.get_num_threads())
     """
     assert run(program.replace("{name}", NAME)) == "[[1, 1], [1, 1]] 2"

@@ -52,7 +52,8 @@ void AccumulateGrad::backward(Grads& grads, Grads&) {
 }
 
 bool is_sole_owner(const Tensor& t) {
-  return t.impl()->owners() == 1 && t.impl()->storage->owners() == 1 && t.impl()->python == nullptr;
+  const Storage& s = *t.impl()->storage;
+  return t.impl()->owners() == 1 && s.owners() == 1 && s.free_owner == nullptr && t.impl()->python == nullptr;
 }
 
 bool may_overwrite(const Tensor& g) {

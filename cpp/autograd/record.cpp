@@ -43,7 +43,9 @@ struct WriteSlice final : Node {
   std::string display_name() const override { return "CopySlices"; }
   Ref<Node> inner;
   Tensor base, view;  // geometry only
-  ~WriteSlice() override { inner->extra().write = nullptr; }
+  ~WriteSlice() override {
+    if (inner) inner->extra().write = nullptr;
+  }
   void backward(Grads& gs, Grads& out) override {
     if (!gs[0].defined()) return;
     Grads slice(1), inner_out(inner->edges.size());

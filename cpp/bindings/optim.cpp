@@ -54,26 +54,37 @@ template <class F> void each_with_gradient(PyObject* params, F&& f) {
   }
 }
 
+// The state of a parameter, made when there is none: before the step, which must not fail half way.
+Object state_to_fill(PyObject* states, PyObject* param) {
+  Object state = state_of(states, param);
+  if (!state) {
+    state = Object::steal(PyDict_New());
+    if (PyObject_SetItem(states, param, state.get()) < 0) throw PythonError();
+  }
+  return state;
+}
+
 PyObject* sgd_step(Args& a) {
   PyObject* states = a.object(1);
   const SgdOptions options{a.number(2), a.number(3), a.number(4), a.number(5), a.flag(6), a.flag(7)};
   SgdLists lists(static_cast<size_t>(PySequence_Fast_GET_SIZE(a.object(0))));
-  std::vector<PyObject*> fresh;  // parameters whose buffer this step makes
+  std::vector<Object> fresh;  // states that get the buffers that this step makes
   each_with_gradient(a.object(0), [&](PyObject* object, const Tensor& param, const Tensor& grad) {
     lists.params.push_back(param);
     lists.grads.push_back(grad);
     if (options.momentum == 0) return;
-    const Object state = state_of(states, object);
-    PyObject* buffer = state ? PyDict_GetItemWithError(state.get(), buffer_name) : nullptr;
+    Object state = state_to_fill(states, object);
+    PyObject* buffer = PyDict_GetItemWithError(state.get(), buffer_name);
+    if (buffer == nullptr && PyErr_Occurred()) throw PythonError();
     const bool first = buffer == nullptr || buffer == Py_None;
     lists.buffers.push_back(first ? empty_like(param) : tensor_of(state, buffer_name));
     lists.first.push_back(first);
-    if (first) fresh.push_back(object);
+    if (first) fresh.push_back(std::move(state));
   });
   sgd_(lists, options);
   for (size_t i = 0, made = 0; made < fresh.size(); ++i) {
     if (!lists.first[i]) continue;
-    put(Object::steal(PyObject_GetItem(states, fresh[made++])), buffer_name, wrap(lists.buffers[i]));
+    put(fresh[made++], buffer_name, wrap(lists.buffers[i]));
   }
   return Py_NewRef(Py_None);
 }

@@ -15,10 +15,6 @@
 #include <sys/mman.h>
 #endif
 
-#if defined(__SANITIZE_ADDRESS__)
-#define CR_NO_CACHE 1  // let the sanitizer see every free
-#endif
-
 namespace chainrule {
 
 void system_free(void* block) {
@@ -42,7 +38,8 @@ void* aligned(size_t bytes) {  // null when there is none left
 #if defined(__linux__) && !defined(CR_NO_CACHE)
 // Blocks from here on are mapped by themselves, in huge pages: a large tensor's first touch costs a hundredth of the
 // page faults, its later ones fewer misses of the address cache, and the memory leaves the process when it is freed.
-constexpr size_t kMapped = size_t{4} << 20, kHugePage = size_t{2} << 20, kPage = 4096;
+constexpr size_t kMapped = size_t{4} << 20, kHugePage = size_t{2} << 20,
+                 kPage = 65536;  // the largest of any system
 
 size_t mapped_size(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 

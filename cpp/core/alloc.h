@@ -13,10 +13,10 @@ void cr_free(void* block);
 void* system_alloc(size_t bytes);
 void system_free(void* block);
 
-struct MemoryStats { size_t live, cached, peak; };  // bytes
+struct MemoryStats { size_t live, cached, peak; };  // bytes; small blocks count in the peak as they are now
 MemoryStats memory_stats();
 void reset_peak();
-// Gives all cached blocks back to the system.
+// Gives cached blocks back to the system: all large ones, and this thread's small ones.
 void empty_cache();
 
 }  // namespace chainrule

@@ -6,10 +6,6 @@
 #include "core/parallel.h"
 #include "core/ref.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define CR_NO_CACHE 1  // let the sanitizer see every free
-#endif
-
 namespace chainrule {
 
 CR_THREAD_LOCAL FreeList free_lists[kPooled / 64]{};
@@ -64,8 +60,14 @@ struct PoolKeeper {
 
 bool register_pool() {
 #ifdef CR_NO_CACHE
+  static CR_THREAD_LOCAL bool counted = false;
+  if (!counted && !inside_parallel_region()) {
+    counted = true;
+    std::lock_guard lock(pools_mutex);
+    if (++python_threads > 1) counts_are_shared = true;
+  }
   return false;
-#endif
+#else
   if (pool.registered) return true;
   if (pool_ended) return false;
   static thread_local PoolKeeper keeper;
@@ -79,6 +81,7 @@ bool register_pool() {
   // Threads of a parallel region own no tensors.
   if (!inside_parallel_region() && ++python_threads > 1) counts_are_shared = true;
   return true;
+#endif
 }
 
 void count_held(int64_t bytes) {

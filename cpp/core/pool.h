@@ -7,6 +7,14 @@
 
 #include "core/thread_local.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define CR_NO_CACHE 1  // let the sanitizer see every free
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CR_NO_CACHE 1
+#endif
+#endif
+
 namespace chainrule {
 
 inline constexpr size_t kPooled = 1024;  // bytes, in steps of 64; larger blocks come from the system

@@ -23,6 +23,8 @@ template <class T> CR_INLINE Vec<T> floor_divide(const Vec<T>& a, const Vec<T>& 
 
 namespace {
 
+// Loops over bytes copy n first: a byte that is written could lie anywhere, also there.
+
 // An argument of n elements, or one for all: then every position is that of the first vector.
 template <class T> struct Input {
   const T* data;
@@ -42,7 +44,7 @@ template <class T, class F> void unary_value(const LoopArgs& a) {
     if (const int left = static_cast<int>(a.n - i)) V(F::value(x.at(i, left), a.params)).store(out + i, left);
   } else {
     const T* x = static_cast<const T*>(a.in[0]);
-    for (int64_t i = 0; i < a.n; ++i) out[i] = static_cast<T>(F::value(x[i], a.params));
+    for (int64_t i = 0, n = a.n; i < n; ++i) out[i] = static_cast<T>(F::value(x[i], a.params));
   }
 }
 
@@ -73,7 +75,7 @@ template <class T, class F> void binary_value(const LoopArgs& a) {
   } else {
     const T* x = static_cast<const T*>(a.in[0]);
     const T* y = static_cast<const T*>(a.in[1]);
-    for (int64_t i = 0; i < a.n; ++i) out[i] = static_cast<T>(F::value(x[i], y[i]));
+    for (int64_t i = 0, n = a.n; i < n; ++i) out[i] = static_cast<T>(F::value(x[i], y[i]));
   }
 }
 
@@ -96,13 +98,13 @@ template <class T, class F, bool first> void binary_dx(const LoopArgs& args) {
 template <class T, class F> void predicate(const LoopArgs& a) {
   bool* out = static_cast<bool*>(a.out[0]);
   const T* x = static_cast<const T*>(a.in[0]);
-  for (int64_t i = 0; i < a.n; ++i) out[i] = F::value(x[i], nullptr);
+  for (int64_t i = 0, n = a.n; i < n; ++i) out[i] = F::value(x[i], nullptr);
 }
 template <class T, class F> void comparison(const LoopArgs& a) {
   bool* out = static_cast<bool*>(a.out[0]);
   const T* x = static_cast<const T*>(a.in[0]);
   const T* y = static_cast<const T*>(a.in[1]);
-  for (int64_t i = 0; i < a.n; ++i) out[i] = F::value(x[i], y[i]);
+  for (int64_t i = 0, n = a.n; i < n; ++i) out[i] = F::value(x[i], y[i]);
 }
 
 template <int bytes> struct Bits;
@@ -115,7 +117,7 @@ template <int bytes> void where_loop(const LoopArgs& args) {
   const uint8_t* c = static_cast<const uint8_t*>(args.in[0]);
   const T* a = static_cast<const T*>(args.in[1]);
   const T* b = static_cast<const T*>(args.in[2]);
-  for (int64_t i = 0; i < args.n; ++i) out[i] = c[i] ? a[i] : b[i];
+  for (int64_t i = 0, n = args.n; i < n; ++i) out[i] = c[i] ? a[i] : b[i];
 }
 
 // The dtypes that each kind computes in.

@@ -45,9 +45,23 @@ template <class T> struct Slab {
     for (int64_t kb = 0; kb < blocks(); ++kb)
       pack_a(a_panel(kb, ip), p.a, i0 + ip * h, height(ip), k0 + kb * kBlockK, depth(kb));
   }
-  void pack_cols(int64_t jp) const {
-    for (int64_t kb = 0; kb < blocks(); ++kb)
-      pack_b(b_panel(kb, jp), p.b, k0 + kb * kBlockK, depth(kb), j0 + jp * kPanel<T>, width(jp));
+  // Panels [jp0, jp1). Where rows of B are contiguous, one is read over several panels, in one piece.
+  void pack_cols(int64_t jp0, int64_t jp1) const {
+    constexpr int P = kPanel<T>, kPanels = 8;
+    const int64_t whole = p.b.col == 1 ? least(jp1, n / P) : jp0;
+    for (int64_t kb = 0; kb < blocks(); ++kb) {
+      const int64_t k = k0 + kb * kBlockK;
+      for (int64_t jp = jp0; jp < whole; jp += kPanels) {
+        for (int i = 0; i < depth(kb); ++i) {
+          const T* src = p.b.at(k + i, j0 + jp * P);
+          for (int64_t q = jp; q < least(jp + kPanels, whole); ++q, src += P)
+            for (int v = 0; v < P; v += Reg<T>::W)
+              Reg<T>::store(b_panel(kb, q) + i * P + v, Reg<T>::load(src + v));
+        }
+      }
+      for (int64_t jp = most(jp0, whole); jp < jp1; ++jp)
+        pack_b(b_panel(kb, jp), p.b, k, depth(kb), j0 + jp * P, width(jp));
+    }
   }
   void pack_tail() const {
     const int64_t jp = cols() - 1;
@@ -133,7 +147,8 @@ template <class T> void multiply_slab(const Slab<T>& s, bool threads) {
   const int64_t na = s.pa ? rows : 0, nb = s.pb ? cols : 0;
   const int64_t packed = (na * s.h + nb * kPanel<T>)*s.kn;
   auto pack = [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) i < na ? s.pack_rows(i) : s.pack_cols(i - na);
+    for (int64_t i = begin; i < least(end, na); ++i) s.pack_rows(i);
+    if (end > na) s.pack_cols(most(begin, na) - na, end - na);
   };
   if (s.tail) s.pack_tail();
   if (!threads) {
@@ -146,12 +161,12 @@ template <class T> void multiply_slab(const Slab<T>& s, bool threads) {
     // A task packs the columns that it multiplies: one region instead of two.
     parallel_for(want, 1, [&](int64_t begin, int64_t end) {
       const int64_t j0 = begin * cols / want, j1 = end * cols / want;
-      for (int64_t j = j0; j < j1; ++j) s.pack_cols(j);
+      s.pack_cols(j0, j1);
       s.compute(0, rows, j0, j1);
     });
     return;
   }
-  parallel_for(na + nb, most<int64_t>(1, 32768 * (na + nb) / most<int64_t>(packed, 1)), pack);
+  parallel_for(na + nb, most<int64_t>(1, 65536 * (na + nb) / most<int64_t>(packed, 1)), pack);
   const Grid g = Grid::cut(s, want);
   parallel_for(g.gm * g.gn, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {

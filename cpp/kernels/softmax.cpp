@@ -10,7 +10,7 @@ namespace chainrule::CR_ISA {
 namespace {
 
 // The exponentials go through e: y itself, or scratch when y is streamed.
-template <class T, bool log_form> void softmax_row(const T* x, T* y, T* e, int64_t n) {
+template <class T, bool log_form> void softmax_row(const T* x, T* y, T* e, int64_t n, bool streamed) {
   constexpr int L = Vec<T>::lanes;
   if (n <= L) {  // one vector: stays in a register
     const int count = static_cast<int>(n);
@@ -32,7 +32,7 @@ template <class T, bool log_form> void softmax_row(const T* x, T* y, T* e, int64
       },
       Plus<T>{}));
   const Vec<T> log_sum = log(sum), factor = 1 / sum;
-  write_row(y, n, e != y, [&](int64_t i, int count) CR_LAMBDA_INLINE {
+  write_row(y, n, streamed, [&](int64_t i, int count) CR_LAMBDA_INLINE {
     return log_form ? (Vec<T>::load(x + i, count) - largest) - log_sum : Vec<T>::load(e + i, count) * factor;
   });
 }
@@ -122,9 +122,10 @@ template <class T, bool log_form> void softmax_typed(const SoftmaxArgs& a) {
     });
   const bool streamed = streams(y, a.outer * n, n);
   parallel_for(a.outer, 1 + reduce_grain / 4 / n, [&](int64_t begin, int64_t end) {
-    T* scratch = streamed ? static_cast<T*>(cr_alloc(static_cast<size_t>(n) * sizeof(T))) : nullptr;
+    T* scratch =
+        streamed && !log_form ? static_cast<T*>(cr_alloc(static_cast<size_t>(n) * sizeof(T))) : nullptr;
     for (int64_t o = begin; o < end; ++o)
-      softmax_row<T, log_form>(x + o * n, y + o * n, streamed ? scratch : y + o * n, n);
+      softmax_row<T, log_form>(x + o * n, y + o * n, scratch != nullptr ? scratch : y + o * n, n, streamed);
     if (!streamed) return;
     cr_free(scratch);
     native::stream_fence();

@@ -1,5 +1,6 @@
 // erf and erfc. In float, erf(x) / x is a polynomial in each of eight pieces; in double, erf is an odd polynomial up to 1
-// and from there 1 - e^-g with a polynomial g(x) = -log erfc(x). erfc keeps its digits down to the smallest numbers as e^(-x^2) F((x - k) / (x + k)) / (1 + 2 x), with a polynomial F.
+// and from there 1 - e^-g with a polynomial g(x) = -log erfc(x). erfc keeps its digits down to the smallest numbers as
+// e^(-x^2) F((x - k) / (x + k)) / (1 + 2 x), with a polynomial F.
 //
 // Largest errors found, in units in the last place, over random bit patterns and the useful range:
 //            erf   erfc

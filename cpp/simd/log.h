@@ -35,6 +35,20 @@ CR_INLINE LogParts<double> log_parts(const Vec<double>& x0) {
   return {e - where(tiny, 0x1p52 + (1023 + 54), 0x1p52 + 1023), m - 1};
 }
 
+// Half of the digits: the product of two such numbers is exact.
+CR_INLINE Vec<float> upper_half(const Vec<float>& x) { return from_bits(bits(x) & ~0xfff); }
+CR_INLINE Vec<double> upper_half(const Vec<double>& x) { return from_bits(bits(x) & ~int64_t(0x7ffffff)); }
+
+// a b + c where the product and c nearly cancel, also on levels without a fused multiply-add.
+CR_INLINE Vec<float> cancelling_fma(const Vec<float>& a, const Vec<float>& b, const Vec<float>& c) {
+  if constexpr (has_fma) {
+    return fma(a, b, c);
+  } else {
+    const Vec<float> ah = upper_half(a), bh = upper_half(b);
+    return (ah * bh + c) + (ah * (b - bh) + (a - ah) * b);
+  }
+}
+
 // log(1 + f) = f - f^2 / 2 + tail.
 CR_INLINE Vec<float> log_tail(const Vec<float>& f, const Vec<float>& half_square) {
   const Vec<float> p = poly(f, 0x1.555548p-2f, -0x1.000006p-2f, 0x1.99a4b6p-3f, -0x1.555c48p-3f,
@@ -79,7 +93,7 @@ CR_INLINE Mask<float> is_normal(const Vec<float>& x) { return (x >= 0x1p-126f) &
 CR_INLINE Vec<float> log_normal(const Vec<float>& x, const Vec<float>& e0) {
   const LogPiece l = log_piece(bits(x));
   const Vec<float> m = from_bits(bits(x) - (l.e << 23));
-  return log_sum(to_float(l.e) - e0, l, fma(m, pick(log_inverse, l.piece), -1.0f));
+  return log_sum(to_float(l.e) - e0, l, cancelling_fma(m, pick(log_inverse, l.piece), -1));
 }
 CR_INLINE Vec<float> log(const Vec<float>& x) {
   const Mask<float> normal = is_normal(x);
@@ -94,12 +108,7 @@ CR_INLINE Vec<double> log(const Vec<double>& x) {
   return log_specials(x, fma(l.e, 0x1.62e42fefap-1, l.f - (half_square - low)));
 }
 
-// log(1 + f) as high + low, high with half of the digits, so that its product with a constant of as many is
-// exact.
-CR_INLINE Vec<float> upper_half(const Vec<float>& x) { return from_bits(bits(x) & ~0xfff); }
-CR_INLINE Vec<double> upper_half(const Vec<double>& x) { return from_bits(bits(x) & ~int64_t(0x7ffffff)); }
-
-// e log_b(2) + log_b(e) log(1 + f), with both constants in two parts.
+// e log_b(2) + log_b(e) log(1 + f), with both constants in two parts, and log(1 + f) as high + low.
 template <class T>
 CR_INLINE Vec<T> log_base(const Vec<T>& x, T inv_high, T inv_low, T base2_high, T base2_low) {
   const LogParts<T> l = log_parts(x);
@@ -129,7 +138,7 @@ CR_INLINE Vec<float> log1p(const Vec<float>& x) {
   const Vec<float> u = x + 1;
   const LogPiece l = log_piece(bits(u));
   const Vec<float> c = from_bits(bits(pick(log_inverse, l.piece)) - (l.e << 23));  // / 2^e
-  const Vec<float> y = copysign(log_sum(to_float(l.e), l, fma(x, c, c - 1)), x);
+  const Vec<float> y = copysign(log_sum(to_float(l.e), l, cancelling_fma(x, c, c - 1)), x);
   const Mask<float> in_reach = (u > 0) & (u < 0x1p100f);  // beyond, c may be denormal
   if (all(in_reach)) return y;
   return log_specials(u, where(in_reach, y, log_normal(u, 0.0f)));
