@@ -396,26 +396,29 @@ template <class T> void input_grad(const ConvArgs& a) {
 
 // Measured: with fewer channels the transforms cost what the products win; the weight's gradient transforms a sum of its
 // own size, which wants many tiles.
+// Levels without a fused multiply-add, the fallback for old machines, do without: the wheel is the smaller for it.
 bool takes_winograd(const ConvArgs& a) {
-  return a.kernel_h == 3 && a.kernel_w == 3 && a.stride_h == 1 && a.stride_w == 1 && a.dilation_h == 1 &&
-         a.dilation_w == 1 && a.groups == 1 && a.in_channels >= 16 && a.out_channels >= 16 &&
-         2 * tiles_of(a) <= a.n * a.out_h * a.out_w;
+  return has_fma && a.kernel_h == 3 && a.kernel_w == 3 && a.stride_h == 1 && a.stride_w == 1 &&
+         a.dilation_h == 1 && a.dilation_w == 1 && a.groups == 1 && a.in_channels >= 16 &&
+         a.out_channels >= 16 && 2 * tiles_of(a) <= a.n * a.out_h * a.out_w;
 }
 bool takes_winograd_weight_grad(const ConvArgs& a) {
   return takes_winograd(a) && tiles_of(a) >= 48 + a.in_channels * a.out_channels / 4096;
 }
 
-void winograd_forward(const ConvArgs& a) {
-  a.dtype == DType::Float32 ? forward<float>(a) : forward<double>(a);
+void winograd_forward([[maybe_unused]] const ConvArgs& a) {
+  if constexpr (has_fma) a.dtype == DType::Float32 ? forward<float>(a) : forward<double>(a);
 }
-void winograd_input_grad(const ConvArgs& a) {
-  a.dtype == DType::Float32 ? input_grad<float>(a) : input_grad<double>(a);
+void winograd_input_grad([[maybe_unused]] const ConvArgs& a) {
+  if constexpr (has_fma) a.dtype == DType::Float32 ? input_grad<float>(a) : input_grad<double>(a);
 }
-void winograd_weight_grad(const ConvArgs& a) {
-  if (a.dtype == DType::Float32)
-    WinogradWeightGrad<float>(a).run();
-  else
-    WinogradWeightGrad<double>(a).run();
+void winograd_weight_grad([[maybe_unused]] const ConvArgs& a) {
+  if constexpr (has_fma) {
+    if (a.dtype == DType::Float32)
+      WinogradWeightGrad<float>(a).run();
+    else
+      WinogradWeightGrad<double>(a).run();
+  }
 }
 
 }  // namespace chainrule::CR_ISA

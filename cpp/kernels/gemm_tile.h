@@ -171,7 +171,7 @@ template <> struct Reg<double> {
 #if defined(__ARM_NEON)
 inline constexpr int kTileRows = 8, kTileVectors = 3;
 #else
-inline constexpr int kTileRows = 6, kTileVectors = 2;
+inline constexpr int kTileRows = 4, kTileVectors = 2;
 #endif
 
 // 16-byte registers. Without a fused multiply-add (x86-64-v2) the chain rounds twice a step: bits of its own.
