@@ -145,7 +145,7 @@ template <class T> void add_scaled(T* c, const T* x, int64_t n, T alpha, bool fi
 template <class T> void backward_split(const AttentionArgs& a, int64_t batch, int64_t kv) {
   const int64_t group = a.heads / a.kv_heads, size = group * a.rows * a.width,
                 blocks = ceil_div(a.cols, kKeys);
-  const int64_t wave = least(blocks, most<int64_t>(2, 4 * kSlabBytes / (size * int64_t{sizeof(T)})));
+  const int64_t wave = least(blocks, most<int64_t>(2, 4 * kPartBytes / (size * int64_t{sizeof(T)})));
   Scratch<T> parts(wave * size);
   for (int64_t w = 0; w < blocks; w += wave) {
     const int64_t count = least(wave, blocks - w);

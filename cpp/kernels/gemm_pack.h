@@ -59,10 +59,17 @@ template <class T> void pack_a(T* dst, const Mat<T>& a, int64_t i0, int h, int64
       pack_transposed(dst + r, h, src + r * a.row, a.row, least(h - r, X::W), kn,
                       h < X::W ? kn + 1 - static_cast<int>(ceil_div(X::W, h)) : 0);
   } else if (a.row == 1) {
+    // The last register of a row may spill over the rows behind it, which are written later: a masked store is slow.
+    const int in_rows = h / X::W * X::W, rest = h - in_rows;
+    const int spilling = rest > 0 ? kn - static_cast<int>(ceil_div(X::W - rest, h)) : kn;
     for (int k = 0; k < kn; ++k, src += a.col, dst += h) {
-      int r = 0;
-      for (; r + X::W <= h; r += X::W) X::store(dst + r, X::load(src + r));
-      if (r < h) X::store(dst + r, X::load(src + r, h - r), h - r);
+      for (int r = 0; r < in_rows; r += X::W) X::store(dst + r, X::load(src + r));
+      if (rest == 0) continue;
+      const auto v = X::load(src + in_rows, rest);
+      if (k < spilling)
+        X::store(dst + in_rows, v);
+      else
+        X::store(dst + in_rows, v, rest);
     }
   } else {
     for (int k = 0; k < kn; ++k) {

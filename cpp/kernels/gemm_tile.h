@@ -256,11 +256,36 @@ template <class T> CR_INLINE typename Reg<T>::V finish(typename Reg<T>::V sum, t
   return Reg<T>::fma(Reg<T>::set1(o.alpha), sum, old * Reg<T>::set1(o.beta));
 }
 
+// Sums in memory, `rows` times `vectors` registers, to where they go.
+template <class T>
+[[gnu::noinline]] void finish_tile(const T* sums, int rows, int vectors, const TileOut<T>& o) {
+  using X = Reg<T>;
+  const T* const olds = o.old ? o.old : o.c;
+  const ptrdiff_t ld_old = o.old ? o.ld_old : o.ldc;
+  for (int r = 0; r < rows; ++r) {
+    for (int v = 0; v < vectors; ++v, sums += X::W) {
+      const int lanes = v < vectors - 1 ? X::W : o.tail;
+      const auto load = [lanes](const T* p) { return lanes == X::W ? X::load(p) : X::load(p, lanes); };
+      typename X::V old = {};
+      if (o.beta != T(0)) old = load(olds + r * ld_old + v * X::W);
+      auto y = finish<T>(X::load(sums), old, o);
+      if (o.row_bias) y = y + X::set1(o.row_bias[r]);
+      if (o.col_bias) y = y + load(o.col_bias + v * X::W);
+      T* p = o.c + r * o.ldc + v * X::W;
+      if (lanes == X::W)
+        X::store(p, y);
+      else
+        X::store(p, y, lanes);
+    }
+  }
+}
+
 // Packed A: a[k * R + r]. Otherwise a[r * a_row + k * a_col].
 template <class T, int R, int NV, bool kPacked>
 void tile(int kn, const T* a, ptrdiff_t a_row, ptrdiff_t a_col, const T* b, ptrdiff_t ldb,
-          const TileOut<T>& o) {
+          const TileOut<T>& out) {
   using X = Reg<T>;
+  const TileOut<T> o = out;  // a copy: no store below can change it
   typename X::V acc[R][NV];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
@@ -285,32 +310,30 @@ void tile(int kn, const T* a, ptrdiff_t a_row, ptrdiff_t a_col, const T* b, ptrd
     a += kPacked ? R : a_col;
     b += ldb;
   }
-  const bool full = o.tail == X::W;
-  const T* const olds = o.old ? o.old : o.c;
-  const ptrdiff_t ld_old = o.old ? o.ld_old : o.ldc;
+  // The two frequent endings go straight from the registers. -0 is what a sum does not see, whatever its sign.
+  const auto each = [&](auto&& f) CR_LAMBDA_INLINE {
 #pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
+    for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) {
-      T* p = o.c + r * o.ldc + v * X::W;
-      const bool whole = v < NV - 1 || full;
-      typename X::V old = {};
-      if (o.beta != T(0)) {
-        const T* q = olds + r * ld_old + v * X::W;
-        old = whole ? X::load(q) : X::load(q, o.tail);
-      }
-      auto y = finish<T>(acc[r][v], old, o);
-      if (o.row_bias) y = y + X::set1(o.row_bias[r]);
-      if (o.col_bias) {
-        const T* q = o.col_bias + v * X::W;
-        y = y + (whole ? X::load(q) : X::load(q, o.tail));
-      }
-      if (whole)
-        X::store(p, y);
-      else
-        X::store(p, y, o.tail);
+      for (int v = 0; v < NV; ++v) f(r, v);
     }
+  };
+  if (o.alpha == T(1) && o.tail == X::W && !o.row_bias && (o.beta == T(0) || o.beta == T(1))) {
+    typename X::V bias[NV];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) bias[v] = o.col_bias ? X::load(o.col_bias + v * X::W) : X::set1(T(-0.0));
+    if (o.beta == T(0))
+      return each([&](int r, int v)
+                      CR_LAMBDA_INLINE { X::store(o.c + r * o.ldc + v * X::W, acc[r][v] + bias[v]); });
+    const T* const olds = o.old ? o.old : o.c;
+    const ptrdiff_t ld_old = o.old ? o.ld_old : o.ldc;
+    return each([&](int r, int v) CR_LAMBDA_INLINE {
+      X::store(o.c + r * o.ldc + v * X::W, (acc[r][v] + X::load(olds + r * ld_old + v * X::W)) + bias[v]);
+    });
   }
+  alignas(64) T sums[R * NV * X::W];
+  each([&](int r, int v) CR_LAMBDA_INLINE { X::store(sums + (r * NV + v) * X::W, acc[r][v]); });
+  finish_tile(sums, R, NV, o);
 }
 
 template <class T> using TileFn = void (*)(int, const T*, ptrdiff_t, ptrdiff_t, const T*, ptrdiff_t,
