@@ -46,5 +46,6 @@ void retain_grad(const Tensor& t);
 // The same elements outside of the graph; shares memory and version. `untracked` as .data: not even the version.
 Tensor detach(const Tensor& t);
 Tensor data_of(const Tensor& t);
+void detach_(const Tensor& t);  // t itself becomes a leaf; Error for a view
 
 }  // namespace chainrule
