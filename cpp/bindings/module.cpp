@@ -5,6 +5,7 @@
 #include "bindings/return_types.h"
 #include "bindings/topics.h"
 #include "core/alloc.h"
+#include "core/cpu_quota.h"
 #include "core/float_mode.h"
 #include "core/launch.h"
 #include "core/parallel.h"
@@ -119,6 +120,7 @@ PYBIND11_MODULE(_core, m) {
       },
       py::arg("num_threads"),
       "Sets the number of threads that kernels may use; results do not depend on it.");
+  m.def("_cpu_quota", &cpu_quota, py::arg("membership"), py::arg("mounts"));
   m.def(
       "set_flush_denormal", &set_flush_denormal, py::arg("mode"),
       "Whether this thread, and those that work for it, take denormal numbers for zero; True when the processor can.");
