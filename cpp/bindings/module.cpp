@@ -89,7 +89,8 @@ PYBIND11_MODULE(_core, m) {
     Bind optim(submodule(m, "_optim").ptr());
     bind_module_base(nn);
     bind_tensor(core);
-    bind_elementwise(core, nn);
+    bind_elementwise(core);
+    bind_activations(core, nn);
     bind_views(core);
     bind_autograd(core);
     bind_moving(core);
@@ -97,7 +98,7 @@ PYBIND11_MODULE(_core, m) {
     bind_creation(core);
     bind_random(core, nn);
     bind_reduce(core);
-    bind_norm(core, nn);
+    bind_norm(nn);
     bind_loss(nn);
     bind_interop(core);
     bind_function(core);
