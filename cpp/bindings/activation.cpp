@@ -58,10 +58,6 @@ void bind_elementwise_activations(Bind& nn) {
       Where::Function);
 }
 
-Tensor converted(const Args& a, int dtype) {
-  return a.has(dtype) ? to_dtype(a.tensor(0), unwrap_dtype(a.object(dtype))) : a.tensor(0);
-}
-
 // Without dim: PyTorch's old choice, which it warns about.
 int64_t dim_or_implicit(const Args& a, const char* op) {
   if (a.has(1)) return a.integer(1);

@@ -20,8 +20,8 @@ namespace {
 
 std::atomic<int> chosen{0};
 std::atomic<bool> pool_started{false};
-std::atomic<bool> pool_lost{
-    false};  // in a child forked after the pool had started: its threads do not exist here
+// In a child forked after the pool had started: its threads do not exist here.
+std::atomic<bool> pool_lost{false};
 CR_THREAD_LOCAL bool inside = false;
 
 [[maybe_unused]] const bool fork_handler = [] {
