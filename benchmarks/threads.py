@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import chainrule as cr
-from timing import best_time
+from timing import best_time, selected
 
 # Sizes are numbers of elements; a matrix product of n x n has n^3 multiplications.
 SWEEPS: dict[str, tuple[list[int], Callable[[int], Callable[[], Any]]]] = {}
@@ -71,9 +71,10 @@ def gemv(n: int) -> Callable[[], Any]:
     return lambda: x @ y
 
 
-def break_even(threads: int, seconds: float) -> None:
+def break_even(names: list[str], threads: int, seconds: float) -> None:
     print(f"| work | n | 1 thread us | {threads} threads us | gain |\n" + "|---|---|---|---|---|")
-    for name, (sizes, build) in SWEEPS.items():
+    for name in names:
+        sizes, build = SWEEPS[name]
         for n in sizes:
             work, times = build(n), {}
             for _ in range(3):
@@ -111,16 +112,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("-k", default="", help="the sweeps whose names contain this")
+    parser.add_argument("-k", default="", help='sweeps: words, apart by " or "')
     parser.add_argument("--seconds", type=float, default=0.02)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--denormals", action="store_true")
     args = parser.parse_args()
     if args.denormals:
         return denormals(10 * args.seconds)
-    for name in [name for name in SWEEPS if args.k not in name]:
-        del SWEEPS[name]
-    break_even(args.threads, args.seconds)
+    break_even(selected(SWEEPS, args.k), args.threads, args.seconds)
 
 
 if __name__ == "__main__":

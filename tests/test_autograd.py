@@ -136,6 +136,24 @@ def test_gradients_are_the_users_own():
     assert given.tolist() == [3, 4]
 
 
+NAMES = {
+    "stack": lambda x: cr.stack([x, x]),
+    "squeeze": lambda x: x.squeeze(),
+    "squeeze/1": lambda x: x.squeeze(0),
+    "lerp": lambda x: x.lerp(x, 0.3),
+    "lerp/1": lambda x: x.lerp(x, cr.full_like(x, 0.3)),
+    "roll": lambda x: x.roll(1, 0),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_operations_stand_in_the_graph_by_name(name):
+    word, _, form = name.partition("/")
+    y = NAMES[name](leaf(2))
+    assert y.grad_fn.name() == f"{word.capitalize()}Backward{form or 0}"
+    assert y.grad_fn.next_functions[0][0].name().endswith("AccumulateGrad")
+
+
 def test_in_place_operations_stand_in_the_graph_by_name():
     """Also those that need what they overwrite, with derivatives of every order."""
     for name, function in (("Log", "log_"), ("Sin", "sin_"), ("Pow", "square_"), ("Abs", "abs_")):

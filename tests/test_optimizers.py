@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import reference as ref
-from lib import array, cr, tensor
+from lib import NAME, array, cr, tensor
 from registry.optimizers import CONSTANT, NORMAL, OPTIMIZERS, SCHEDULERS, SHAPES, UNIFORM
 
 SIZES = [(3, 4), (5,), (), (300, 41)]
@@ -133,6 +133,79 @@ def test_clip_grad_norm_refuses_nan():
     with pytest.raises(RuntimeError, match="non-finite"):
         cr.nn.utils.clip_grad_norm_([p], 1.0, error_if_nonfinite=True)
     assert float(p.grad[0]) == 1
+
+
+def with_gradients(sizes, dtype):
+    """Parameters of those numbers of elements, every third gradient not contiguous."""
+    rng = np.random.default_rng(2)
+    params = []
+    for i, n in enumerate(sizes):
+        g = rng.normal(size=2 * n).astype(dtype)
+        params.append(cr.zeros(n, dtype=getattr(cr, dtype), requires_grad=True))
+        params[-1].grad = tensor(g)[::2] if i % 3 == 2 else tensor(g[:n])
+    return params
+
+
+# Around the blocks that a sum is made of, and more small ones than fit a task.
+MANY = [[0, 1, 32_767, 32_768, 32_769, 65_537, 300_001], [7] * 300, [0], [100_000]]
+
+
+@pytest.mark.parametrize("dtype, rtol", [("float64", 1e-12), ("float32", 1e-5)])
+@pytest.mark.parametrize("sizes", MANY, ids=lambda s: f"{len(s)} of {max(s)}")
+def test_clipping_many(sizes, dtype, rtol):
+    """All gradients in one call, the same at any number of threads."""
+    before, found = cr.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3, 8):
+            cr.set_num_threads(threads)
+            params = with_gradients(sizes, dtype)
+            grads = [array(p.grad).copy() for p in params]
+            got = [array(cr.nn.utils.clip_grad_norm_(params, 1.5)), *(array(p.grad).copy() for p in params)]
+            total, clipped = ref.optim.clip_grad_norm([g.astype(np.float64) for g in grads], 1.5)
+            np.testing.assert_allclose(got[0], total, rtol=rtol)
+            for g, want in zip(got[1:], clipped, strict=True):
+                np.testing.assert_allclose(g, want, rtol=2 * rtol)
+            cr.nn.utils.clip_grad_value_(params, 1e-3)
+            for p, want in zip(
+                params, ref.optim.clip_grad_value(got[1:], np.dtype(dtype).type(1e-3)), strict=True
+            ):
+                np.testing.assert_array_equal(array(p.grad), want)
+            found.append(b"".join(g.tobytes() for g in got))
+    finally:
+        cr.set_num_threads(before)
+    if NAME == "chainrule":
+        assert len(set(found)) == 1
+
+
+def test_clipping_takes_both_precisions_and_skips_what_has_no_gradient():
+    params = [cr.zeros(3, requires_grad=True), cr.zeros(2), cr.zeros(2, dtype=cr.float64, requires_grad=True)]
+    params[0].grad, params[2].grad = cr.full((3,), 2.0), cr.full((2,), -1.0, dtype=cr.float64)
+    assert float(cr.nn.utils.clip_grad_norm_(iter(params), 7.0)) == pytest.approx(14**0.5)
+    assert float(cr.nn.utils.clip_grad_norm_(params[0], 1.0)) == pytest.approx(12**0.5)
+    np.testing.assert_allclose(array(params[0].grad), 1 / 3**0.5, rtol=1e-6)
+    assert array(params[2].grad).tolist() == [-1, -1] and params[1].grad is None
+
+
+@pytest.mark.parametrize("sizes", MANY, ids=lambda s: f"{len(s)} of {max(s)}")
+def test_zero_grad_keeps_the_tensors(sizes):
+    params = [*with_gradients(sizes, "float32"), cr.zeros(1, requires_grad=True)]
+    grads = [p.grad for p in params[:-1]]
+    for g in grads:
+        g[:1] = float("nan")
+    versions = [g._version for g in grads]
+    cr.optim.SGD(params, lr=0.1).zero_grad(set_to_none=False)
+    assert all(p.grad is g and not g.any() for p, g in zip(params, grads))
+    assert params[-1].grad is None
+    assert all(g._version > v for g, v in zip(grads, versions, strict=True))
+
+
+def test_zero_grad_takes_gradients_out_of_their_graph():
+    p = cr.ones(2, requires_grad=True)
+    (p * p).sum().backward(create_graph=True)
+    grad = p.grad
+    assert grad.requires_grad
+    cr.optim.SGD([p], lr=0.1).zero_grad(set_to_none=False)
+    assert p.grad is grad and not grad.requires_grad and grad.grad_fn is None and not grad.any()
 
 
 def test_clip_grad_value():

@@ -80,6 +80,64 @@ def test_affinity():
     assert threads(one) == 1
 
 
+# A container's limits: /proc/self/cgroup, the files of the hierarchies below it, and how many processors' time that is.
+UNIFIED, BOTH = "0::/a.slice/b.scope\n", "12:cpuset:/\n4:cpu,cpuacct:/docker/1f\n1:name=systemd:/x\n0::/x\n"
+LIMITS = {
+    "none": ("", {}, 0),
+    "unlimited": ("0::/\n", {"cpu.max": "max 100000"}, 0),
+    "root": ("0::/\n", {"cpu.max": "200000 100000"}, 2),
+    "rounded up": ("0::/\n", {"cpu.max": "210000 100000"}, 3),
+    "at least one": ("0::/\n", {"cpu.max": "1000 100000"}, 1),
+    "own group": (UNIFIED, {"a.slice/b.scope/cpu.max": "400000 100000"}, 4),
+    "the group above": (
+        UNIFIED,
+        {"a.slice/b.scope/cpu.max": "max 100000", "a.slice/cpu.max": "150000 50000"},
+        3,
+    ),
+    "the least": (
+        UNIFIED,
+        {"a.slice/b.scope/cpu.max": "700000 100000", "a.slice/cpu.max": "500000 100000"},
+        5,
+    ),
+    "another group": (UNIFIED, {"c.slice/cpu.max": "100000 100000", "a.slice/c/cpu.max": "100000 100000"}, 0),
+    "the host's path in a container": ("0::/docker/1f\n", {"cpu.max": "300000 100000"}, 3),
+    "outside of the namespace": ("0::/../..\n", {"cpu.max": "300000 100000"}, 3),
+    "version 1": (
+        BOTH,
+        {"cpu/docker/1f/cpu.cfs_quota_us": "250000", "cpu/docker/1f/cpu.cfs_period_us": "100000"},
+        3,
+    ),
+    "version 1, under both names": (
+        BOTH,
+        {"cpu,cpuacct/docker/cpu.cfs_quota_us": "50000", "cpu,cpuacct/docker/cpu.cfs_period_us": "100000"},
+        1,
+    ),
+    "version 1, unlimited": (BOTH, {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 0),
+    "version 1, a container's root": (
+        BOTH,
+        {"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"},
+        2,
+    ),
+    "nonsense": ("nothing\n0:cpu\n:::\n0::x\n", {"cpu.max": "many"}, 0),
+}
+
+
+@pytest.mark.skipif(NAME == "torch", reason="PyTorch looks at no quota")
+@pytest.mark.parametrize("membership, files, want", LIMITS.values(), ids=LIMITS)
+def test_quota_of_a_container(tmp_path, membership, files, want):
+    (tmp_path / "self").write_text(membership)
+    for name, text in files.items():
+        (tmp_path / "mounts" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mounts" / name).write_text(text + "\n")
+    assert cr._core._cpu_quota(str(tmp_path / "self"), str(tmp_path / "mounts")) == want
+
+
+@pytest.mark.skipif(NAME == "torch", reason="PyTorch looks at no quota")
+def test_quota_of_this_process_is_respected():
+    quota = cr._core._cpu_quota("/proc/self/cgroup", "/sys/fs/cgroup")
+    assert threads() <= (quota or os.cpu_count())
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="Linux")
 def test_set_num_threads_starts_no_more():
     """Threads of the process after work for many."""

@@ -9,8 +9,8 @@ namespace chainrule {
 struct BackwardOptions {
   bool retain_graph = false;
   bool create_graph = false;
-  bool accumulate =
-      true;  // into .grad of leaves (of `inputs` only, when there are any); else gradients are returned
+  // Into .grad of leaves (of `inputs` only, when there are any); else gradients are returned.
+  bool accumulate = true;
   bool allow_unused = false;  // an input that the roots do not depend on gets an undefined gradient
 };
 

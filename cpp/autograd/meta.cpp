@@ -147,4 +147,13 @@ Tensor data_of(const Tensor& t) {
   return d;
 }
 
+void detach_(const Tensor& t) {
+  AutogradMeta* m = t.impl()->autograd;
+  if (m == nullptr) return;
+  CR_CHECK(!m->view, "detach_: can't detach views in-place. Use detach() instead.");
+  m->grad_fn = {};
+  m->requires_grad = false;
+  m->output = 0;
+}
+
 }  // namespace chainrule

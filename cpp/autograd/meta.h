@@ -43,8 +43,10 @@ uint64_t add_hook(const Tensor& t, Ref<Hook> hook);
 bool remove_hook(const Tensor& t, uint64_t id);
 void retain_grad(const Tensor& t);
 
-// The same elements outside of the graph; shares memory and version. `untracked` as .data: not even the version.
+// The same elements outside of the graph; shares memory and version.
 Tensor detach(const Tensor& t);
+// What .data is: writes through it are not counted.
 Tensor data_of(const Tensor& t);
+void detach_(const Tensor& t);  // t itself becomes a leaf; Error for a view
 
 }  // namespace chainrule

@@ -417,6 +417,10 @@ TensorList Args::tensors(int i) const {
   return out;
 }
 
+Tensor converted(const Args& a, int dtype) {
+  return a.has(dtype) ? to_dtype(a.tensor(0), unwrap_dtype(a.object(dtype))) : a.tensor(0);
+}
+
 Tensor Args::operand(int i) const {
   Tensor t;
   if (has(i) && !to_operand(values[i], &t)) throw PythonError();

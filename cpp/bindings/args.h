@@ -94,6 +94,9 @@ class Bind {
   PyObject* module_;
 };
 
+// The first argument, converted where argument `dtype` was given.
+Tensor converted(const Args& a, int dtype);
+
 // Writes `result` into `out` as out= does: resized when it is empty, with a warning when it has another shape.
 void write_out(const char* op, const Tensor& out, const Tensor& result);
 

@@ -202,13 +202,7 @@ void bind_tensor(Bind& bind) {
       Where::Method);
   bind.op("detach(Tensor self) -> Tensor", [](Args& a) { return wrap(detach(a.tensor(0))); });
   bind.op("detach_(Tensor self) -> Tensor", [](Args& a) {
-    const Tensor t = a.tensor(0);
-    if (AutogradMeta* m = t.impl()->autograd) {
-      CR_CHECK(!m->view, "detach_: can't detach views in-place. Use detach() instead.");
-      m->grad_fn = {};
-      m->requires_grad = false;
-      m->output = 0;
-    }
+    detach_(a.tensor(0));
     return Py_NewRef(a.object(0));
   });
   bind.op("clone(Tensor self) -> Tensor", [](Args& a) { return wrap(clone(a.tensor(0))); });

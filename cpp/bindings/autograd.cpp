@@ -41,6 +41,23 @@ TensorList tensor_or_sequence(PyObject* o, const char* op) {
   return out;
 }
 
+// A graph that is to be differentiated again is kept unless somebody says otherwise.
+BackwardOptions options(const Args& a, int retain_graph, int create_graph) {
+  BackwardOptions o;
+  o.create_graph = a.flag(create_graph);
+  o.retain_graph = a.has(retain_graph) ? a.flag(retain_graph) : o.create_graph;
+  return o;
+}
+
+PyObject* backward(const Args& a, Tensors roots, Tensors grads) {
+  BackwardOptions o = options(a, 2, 3);
+  o.allow_unused = true;
+  const TensorList inputs = tensor_or_sequence(a.object(4), "backward");
+  CR_CHECK(!a.has(4) || !inputs.empty(), "backward: inputs argument cannot be empty");
+  run_backward(roots, grads, inputs, o);
+  Py_RETURN_NONE;
+}
+
 // Where Python is: the lines that anomaly mode names.
 std::string python_stack() {
   const PyGILState_STATE gil = PyGILState_Ensure();
@@ -62,30 +79,16 @@ std::string python_stack() {
 void bind_autograd(Bind& bind) {
   bind.op(
       "_backward(object tensors, object grad_tensors=None, bool? retain_graph=None, bool create_graph=False, object inputs=None) -> None",
-      [](Args& a) -> PyObject* {
+      [](Args& a) {
         const TensorList roots = tensor_or_sequence(a.object(0), "backward");
-        BackwardOptions o;
-        o.create_graph = a.flag(3);
-        o.retain_graph = a.has(2) ? a.flag(2) : o.create_graph;
-        const TensorList inputs = tensor_or_sequence(a.object(4), "backward");
-        CR_CHECK(!a.has(4) || !inputs.empty(), "backward: inputs argument cannot be empty");
-        o.allow_unused = true;
-        run_backward(roots, tensors_or_none(a.object(1), roots.size(), "backward"), inputs, o);
-        Py_RETURN_NONE;
+        return backward(a, roots, tensors_or_none(a.object(1), roots.size(), "backward"));
       },
       Where::Function);
   bind.op(
       "backward(Tensor self, Tensor? gradient=None, bool? retain_graph=None, bool create_graph=False, object inputs=None) -> None",
-      [](Args& a) -> PyObject* {
-        BackwardOptions o;
-        o.create_graph = a.flag(3);
-        o.retain_graph = a.has(2) ? a.flag(2) : o.create_graph;
-        o.allow_unused = true;
-        const TensorList inputs = tensor_or_sequence(a.object(4), "backward");
-        CR_CHECK(!a.has(4) || !inputs.empty(), "backward: inputs argument cannot be empty");
+      [](Args& a) {
         const Tensor root = a.tensor(0), gradient = a.tensor(1);
-        run_backward({&root, 1}, {&gradient, 1}, inputs, o);
-        Py_RETURN_NONE;
+        return backward(a, {&root, 1}, {&gradient, 1});
       },
       Where::Method,
       "Adds the gradient of this tensor to the .grad of every leaf that it depends on. `gradient` has its shape and may be\n"
@@ -96,9 +99,7 @@ void bind_autograd(Bind& bind) {
         const TensorList roots = tensor_or_sequence(a.object(0), "grad");
         const TensorList inputs = tensor_or_sequence(a.object(1), "grad");
         CR_CHECK_VALUE(!inputs.empty(), "grad: requires non-empty inputs.");
-        BackwardOptions o;
-        o.create_graph = a.flag(4);
-        o.retain_graph = a.has(3) ? a.flag(3) : o.create_graph;
+        BackwardOptions o = options(a, 3, 4);
         o.allow_unused = a.flag(5);
         o.accumulate = false;
         return wrap(run_backward(roots, tensors_or_none(a.object(2), roots.size(), "grad"), inputs, o));

@@ -42,13 +42,6 @@ template <Binary f> void bind_binary(Bind& bind, const char* name) {
           Where::Method);
 }
 
-// torch.nn.functional's activations: (input, parameters, inplace).
-template <Unary f> PyObject* activation(Args& a, const double* p, int inplace) {
-  if (!a.flag(inplace)) return wrap(apply(f, a.tensor(0), p));
-  unary_rows[static_cast<int>(f)].apply_in_place(a.tensor(0), p);
-  return Py_NewRef(a.object(0));
-}
-
 Tensor scaled(const char* op, const Tensor& other, const Scalar& alpha) {
   CR_CHECK(alpha.kind != Scalar::Kind::Float || other.is_floating(), op,
            ": for integral input tensors, argument alpha must not be a floating point number.");
@@ -234,54 +227,9 @@ void bind_comparisons(Bind& bind) {
   for (const auto& [name, existing] : names) bind.alias(name, existing);
 }
 
-void bind_activations(Bind& nn) {
-  nn.op(
-      "relu(Tensor input, bool inplace=False) -> Tensor",
-      [](Args& a) { return activation<Unary::relu>(a, nullptr, 1); }, Where::Function);
-  nn.op(
-      "silu(Tensor input, bool inplace=False) -> Tensor",
-      [](Args& a) { return activation<Unary::silu>(a, nullptr, 1); }, Where::Function);
-  nn.op(
-      "mish(Tensor input, bool inplace=False) -> Tensor",
-      [](Args& a) { return activation<Unary::mish>(a, nullptr, 1); }, Where::Function);
-  nn.op(
-      "sigmoid(Tensor input) -> Tensor", [](Args& a) { return wrap(sigmoid(a.tensor(0))); }, Where::Function);
-  nn.op("tanh(Tensor input) -> Tensor", [](Args& a) { return wrap(tanh(a.tensor(0))); }, Where::Function);
-  nn.op(
-      "leaky_relu(Tensor input, float negative_slope=0.01, bool inplace=False) -> Tensor",
-      [](Args& a) {
-        const double p[2] = {a.number(1), 0};
-        return activation<Unary::leaky_relu>(a, p, 2);
-      },
-      Where::Function);
-  nn.op(
-      "elu(Tensor input, float alpha=1.0, bool inplace=False) -> Tensor",
-      [](Args& a) {
-        const double p[2] = {a.number(1), 0};
-        return activation<Unary::elu>(a, p, 2);
-      },
-      Where::Function);
-  nn.op(
-      "softplus(Tensor input, float beta=1.0, float threshold=20.0) -> Tensor",
-      [](Args& a) {
-        const double p[2] = {a.number(1), a.number(2)};
-        return wrap(apply(Unary::softplus, a.tensor(0), p));
-      },
-      Where::Function);
-  nn.op(
-      "gelu(Tensor input, *, str approximate='none') -> Tensor",
-      [](Args& a) {
-        const std::string form = a.string(1);
-        CR_CHECK(form == "none" || form == "tanh",
-                 "gelu: approximate argument must be either none or tanh, got '", form, "'");
-        return wrap(form == "none" ? gelu(a.tensor(0)) : gelu_tanh(a.tensor(0)));
-      },
-      Where::Function);
-}
-
 }  // namespace
 
-void bind_elementwise(Bind& core, Bind& nn) {
+void bind_elementwise(Bind& core) {
 #define UNARY(name, ...) \
   if (!only_in_nn(#name)) bind_unary<Unary::name>(core, #name);
 #define UNARY_P(...)
@@ -292,7 +240,6 @@ void bind_elementwise(Bind& core, Bind& nn) {
 #include "ops/elementwise_table.inc"
   bind_arithmetic(core);
   bind_comparisons(core);
-  bind_activations(nn);
 }
 
 }  // namespace chainrule::python

@@ -108,7 +108,7 @@ PyObject* tensor_getitem(PyObject* self, PyObject* index) {
 }
 
 int tensor_setitem(PyObject* self, PyObject* index, PyObject* value) {
-  return guarded(-1, [&] {
+  return guarded(-1, "__setitem__", [&] {
     CR_CHECK_TYPE(value != nullptr, "Tensor does not support deleting items");
     const Tensor x = unwrap(self);
     if (PyLong_CheckExact(index)) check_has_dims(x);

@@ -5,6 +5,7 @@
 #include "bindings/return_types.h"
 #include "bindings/topics.h"
 #include "core/alloc.h"
+#include "core/cpu_quota.h"
 #include "core/float_mode.h"
 #include "core/launch.h"
 #include "core/parallel.h"
@@ -88,7 +89,8 @@ PYBIND11_MODULE(_core, m) {
     Bind optim(submodule(m, "_optim").ptr());
     bind_module_base(nn);
     bind_tensor(core);
-    bind_elementwise(core, nn);
+    bind_elementwise(core);
+    bind_activations(core, nn);
     bind_views(core);
     bind_autograd(core);
     bind_moving(core);
@@ -96,7 +98,7 @@ PYBIND11_MODULE(_core, m) {
     bind_creation(core);
     bind_random(core, nn);
     bind_reduce(core);
-    bind_norm(core, nn);
+    bind_norm(nn);
     bind_loss(nn);
     bind_interop(core);
     bind_function(core);
@@ -119,6 +121,7 @@ PYBIND11_MODULE(_core, m) {
       },
       py::arg("num_threads"),
       "Sets the number of threads that kernels may use; results do not depend on it.");
+  m.def("_cpu_quota", &cpu_quota, py::arg("membership"), py::arg("mounts"));
   m.def(
       "set_flush_denormal", &set_flush_denormal, py::arg("mode"),
       "Whether this thread, and those that work for it, take denormal numbers for zero; True when the processor can.");

@@ -1,56 +1,13 @@
-// softmax, the normalisation layers and embedding.
+// The normalisation layers and embedding.
 #include "ops/norm.h"
 
 #include <limits>
 
 #include "bindings/topics.h"
-#include "ops/elementwise.h"
 #include "ops/embedding.h"
-#include "ops/softmax.h"
 
 namespace chainrule::python {
-namespace {
-
-Tensor converted(const Args& a, int dtype) {
-  return a.has(dtype) ? to_dtype(a.tensor(0), unwrap_dtype(a.object(dtype))) : a.tensor(0);
-}
-
-// Without dim: PyTorch's old choice, which it warns about.
-int64_t dim_or_implicit(const Args& a, const char* op) {
-  if (a.has(1)) return a.integer(1);
-  if (PyErr_WarnFormat(
-          PyExc_UserWarning, 1,
-          "Implicit dimension choice for %s has been deprecated. Change the call to include dim=X as an "
-          "argument.",
-          op) < 0)
-    throw PythonError();
-  const int n = a.tensor(0).dim();
-  return n == 0 || n == 1 || n == 3 ? 0 : 1;
-}
-
-void bind_softmax(Bind& core, Bind& nn) {
-  core.op(
-      "softmax(Tensor self, int dim, *, DType? dtype=None) -> Tensor",
-      [](Args& a) { return wrap(softmax(converted(a, 2), a.integer(1))); }, Where::Both,
-      "exp(x) divided by its sum along dim.");
-  core.op(
-      "log_softmax(Tensor self, int dim, *, DType? dtype=None) -> Tensor",
-      [](Args& a) { return wrap(log_softmax(converted(a, 2), a.integer(1))); }, Where::Both,
-      "The logarithm of softmax along dim, without overflow.");
-  nn.op(
-      "softmax(Tensor input, int? dim=None, int _stacklevel=3, DType? dtype=None) -> Tensor",
-      [](Args& a) { return wrap(softmax(converted(a, 3), dim_or_implicit(a, "softmax"))); }, Where::Function,
-      "exp(x) divided by its sum along dim.");
-  nn.op(
-      "log_softmax(Tensor input, int? dim=None, int _stacklevel=3, DType? dtype=None) -> Tensor",
-      [](Args& a) { return wrap(log_softmax(converted(a, 3), dim_or_implicit(a, "log_softmax"))); },
-      Where::Function, "The logarithm of softmax along dim, without overflow.");
-}
-
-}  // namespace
-
-void bind_norm(Bind& core, Bind& nn) {
-  bind_softmax(core, nn);
+void bind_norm(Bind& nn) {
   nn.op(
       "layer_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1e-05) -> "
       "Tensor",

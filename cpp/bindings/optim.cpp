@@ -54,6 +54,13 @@ template <class F> void each_with_gradient(PyObject* params, F&& f) {
   }
 }
 
+TensorList gradients_of(PyObject* params) {
+  TensorList grads;
+  grads.reserve(static_cast<size_t>(PySequence_Fast_GET_SIZE(params)));
+  each_with_gradient(params, [&](PyObject*, const Tensor&, const Tensor& grad) { grads.push_back(grad); });
+  return grads;
+}
+
 // The state of a parameter, made when there is none: before the step, which must not fail half way.
 Object state_to_fill(PyObject* states, PyObject* param) {
   Object state = state_of(states, param);
@@ -148,24 +155,32 @@ void bind_optim(Bind& bind) {
       "One step of Adam, or with decoupled weight decay of AdamW, for the parameters that have a gradient; state: the "
       "optimizer's.");
   bind.op(
-      "clip_grad_norm_(Tensor[] grads, float max_norm, float norm_type, bool error_if_nonfinite) -> Tensor",
-      [](Args& a) { return wrap(clip_grad_norm_(a.tensors(0), a.number(1), a.number(2), a.flag(3))); },
+      "clip_grad_norm_(Tensor[] params, float max_norm, float norm_type, bool error_if_nonfinite) -> Tensor",
+      [](Args& a) {
+        return wrap(clip_grad_norm_(gradients_of(a.object(0)), a.number(1), a.number(2), a.flag(3)));
+      },
       Where::Function,
       "Scales gradients down to a common norm of at most max_norm; returns the norm before.");
   bind.op(
-      "clip_grad_value_(Tensor[] grads, float clip_value) -> None",
+      "clip_grad_value_(Tensor[] params, float clip_value) -> None",
       [](Args& a) {
-        clip_grad_value_(a.tensors(0), a.number(1));
+        clip_grad_value_(gradients_of(a.object(0)), a.number(1));
         return Py_NewRef(Py_None);
       },
       Where::Function, "Clamps gradients to [-clip_value, clip_value].");
   bind.op(
-      "zero_grads_(Tensor[] grads) -> None",
+      "forget_gradients_(Tensor[] params, bool set_to_none) -> None",
       [](Args& a) {
-        zero_grads_(a.tensors(0));
+        PyObject* params = a.object(0);
+        if (a.flag(1))
+          each_with_gradient(params,
+                             [](PyObject*, const Tensor& param, const Tensor&) { set_grad(param, {}); });
+        else
+          zero_grads_(gradients_of(params));
         return Py_NewRef(Py_None);
       },
-      Where::Function, "Fills gradients with zeros.");
+      Where::Function,
+      "What zero_grad is: the gradients become None, or zeros in place and without a graph.");
 }
 
 }  // namespace chainrule::python

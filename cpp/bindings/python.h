@@ -6,6 +6,7 @@
 
 #include "autograd/node.h"
 #include "core/scalar.h"
+#include "core/unnamed_error.h"
 
 namespace chainrule::python {
 
@@ -61,6 +62,16 @@ template <class R, class F> R guarded(R failed, F&& f) {
     set_python_error();
     return failed;
   }
+}
+// Under a name, for errors that have none.
+template <class R, class F> R guarded(R failed, const char* op, F&& f) {
+  return guarded(failed, [&] {
+    try {
+      return f();
+    } catch (const UnnamedError& error) {
+      throw Error(text(op, ": ", error.what()));
+    }
+  });
 }
 
 // ---- tensors (tensor.cpp) ----

@@ -50,32 +50,27 @@ bool is_right(Args& a, int right, int side) {
 void bind_order(Bind& bind) {
   bind.op(
       "sort(Tensor self, int dim=-1, bool descending=False, *, bool stable=False, Tensor[]? out=None) -> "
-      "(Tensor "
-      "values, Tensor indices)",
+      "(Tensor values, Tensor indices)",
       [](Args& a) { return pair("sort", sort(a.tensor(0), a.integer(1), a.flag(2)), a, 4); });
   bind.op("argsort(Tensor self, int dim=-1, bool descending=False, *, bool stable=False) -> Tensor",
           [](Args& a) { return wrap(argsort(a.tensor(0), a.integer(1), a.flag(2))); });
   bind.op("msort(Tensor self) -> Tensor", [](Args& a) { return wrap(sort(a.tensor(0), 0, false).first); });
   bind.op(
       "topk(Tensor self, int k, int dim=-1, bool largest=True, bool sorted=True, *, Tensor[]? out=None) -> "
-      "(Tensor "
-      "values, Tensor indices)",
+      "(Tensor values, Tensor indices)",
       [](Args& a) { return pair("topk", topk(a.tensor(0), a.integer(1), a.integer(2), a.flag(3)), a, 5); });
   bind.op(
-      "kthvalue(Tensor self, int k, int dim=-1, bool keepdim=False, *, Tensor[]? out=None) -> (Tensor "
-      "values, Tensor "
-      "indices)",
+      "kthvalue(Tensor self, int k, int dim=-1, bool keepdim=False, *, Tensor[]? out=None) -> "
+      "(Tensor values, Tensor indices)",
       [](Args& a) {
         return pair("kthvalue", kthvalue(a.tensor(0), a.integer(1), a.integer(2), a.flag(3)), a, 4);
       });
   bind.op(
-      "unique(Tensor self, bool sorted=True, bool return_inverse=False, bool return_counts=False, int? "
-      "dim=None) -> "
-      "object",
+      "unique(Tensor self, bool sorted=True, bool return_inverse=False, bool return_counts=False, int? dim=None) "
+      "-> object",
       do_unique);
   bind.op(
-      "searchsorted(Tensor sorted_sequence, Operand input, *, bool out_int32=False, bool right=False, str? "
-      "side=None) "
+      "searchsorted(Tensor sorted_sequence, Operand input, *, bool out_int32=False, bool right=False, str? side=None) "
       "-> Tensor",
       [](Args& a) {
         const Tensor s = a.tensor(0), v = a.operand(1);

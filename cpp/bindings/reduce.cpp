@@ -30,9 +30,6 @@ Dims dims_of(const char* op, PyObject* o) {
   return dims;
 }
 
-Tensor converted(const Args& a, int dtype) {
-  return a.has(dtype) ? to_dtype(a.tensor(0), unwrap_dtype(a.object(dtype))) : a.tensor(0);
-}
 // Sums and products of integers are int64 unless dtype says otherwise.
 PyObject* total(const Args& a, const Tensor& y, int dtype, int out) {
   return a.result(a.has(dtype) ? to_dtype(y, unwrap_dtype(a.object(dtype))) : y, out);

@@ -11,13 +11,14 @@ void init_tensor_type(PyObject* module);  // tensor.cpp
 void init_value_type(PyObject* module);   // value.cpp
 void init_modes(PyObject* module);        // grad_mode.cpp: no_grad and its kin
 void bind_tensor(Bind& core);             // attributes.cpp: dtype, shape, grad, ...
-void bind_elementwise(Bind& core, Bind& nn);
+void bind_elementwise(Bind& core);
+void bind_activations(Bind& core, Bind& nn);
 void bind_views(Bind& core);
 void bind_autograd(Bind& core);
 void bind_creation(Bind& core);
 void bind_random(Bind& core, Bind& nn);
 void bind_reduce(Bind& core);
-void bind_norm(Bind& core, Bind& nn);
+void bind_norm(Bind& nn);
 void bind_loss(Bind& nn);
 void bind_interop(Bind& core);
 void bind_moving(Bind& core);

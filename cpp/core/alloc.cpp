@@ -12,6 +12,7 @@
 #include "core/unnamed_error.h"
 
 #ifdef __linux__
+#include <malloc.h>
 #include <sys/mman.h>
 #endif
 
@@ -69,6 +70,13 @@ void large_free(void* block, size_t bytes) {
     system_free(block);
 }
 
+// What was freed between blocks that are alive leaves the process, too.
+void trim() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
 [[noreturn]] void out_of_memory(size_t bytes) {
   throw UnnamedError(text("out of memory: ", bytes, " bytes were asked for"));
 }
@@ -93,7 +101,8 @@ int class_of(size_t bytes, size_t* rounded) {
   return (octave - kFirstOctave) * kSteps + static_cast<int>(steps) - 1;
 }
 
-// Held for a few instructions at a time: one atomic operation, where a mutex and counters of their own would take six.
+// Held for a few instructions at a time, but for a search when the cache is full: one atomic operation, where a mutex
+// and counters of their own would take six.
 class Spin {
  public:
   void lock() {
@@ -107,32 +116,38 @@ class Spin {
 
 Spin shared;  // guards what follows
 Header* lists[kClasses];
+uint64_t allocations = 0;
+uint64_t last_taken[kClasses];  // by that count
 MemoryStats stats{};
 // What was live lately: the peak of this window of allocations, and of it and the one before.
-constexpr int kWindow = 20000;
+constexpr uint64_t kWindow = 20000;
 size_t window_peak = 0, recent_peak = 0;
-int window = 0;
 
-void release_shared() {
-  for (Header*& list : lists) {
-    Header* h;
-    {
-      std::lock_guard lock(shared);
-      h = std::exchange(list, nullptr);
-      for (Header* each = h; each != nullptr; each = each->next) stats.cached -= each->bytes;
+Header* take_cached(int size_class) {
+  Header* block = lists[size_class];
+  if (block == nullptr) return nullptr;
+  lists[size_class] = block->next;
+  stats.cached -= block->bytes;
+  return block;
+}
+
+void release_all() {
+  for (int c = 0; c < kClasses; ++c)
+    for (;;) {
+      Header* block;
+      {
+        std::lock_guard lock(shared);
+        block = take_cached(c);
+      }
+      if (block == nullptr) break;
+      large_free(block, sizeof(Header) + block->bytes);
     }
-    while (h != nullptr) {
-      Header* gone = std::exchange(h, h->next);
-      large_free(gone, sizeof(Header) + gone->bytes);
-    }
-  }
 }
 
 void count_live(size_t bytes) {
   stats.live += bytes;
   stats.peak = std::max(stats.peak, stats.live);
-  if (++window == kWindow) {
-    window = 0;
+  if (++allocations % kWindow == 0) {
     recent_peak = window_peak;
     window_peak = 0;
   }
@@ -140,11 +155,30 @@ void count_live(size_t bytes) {
   recent_peak = std::max(recent_peak, stats.live);
 }
 
-// What is held may pass what was live at a time by a tenth, and by this.
-constexpr size_t kSlack = size_t{64} << 20;
+// What is held may pass what was live at a time by 8 MB and a quarter, large programs by 48 MB and a tenth: the least
+// with which no training step of the benchmarks gives back a block that its next step needs.
+constexpr size_t kMegabyte = size_t{1} << 20;
 bool holds_too_much(size_t more) {
-  const size_t room = recent_peak / 10 + kSlack;
+  const size_t room = 8 * kMegabyte + std::min(recent_peak / 4, recent_peak / 10 + 40 * kMegabyte);
   return stats.cached > room && stats.live + stats.cached + more > recent_peak + room;
+}
+
+// Gives back blocks of the sizes that were not asked for longest, until `more` bytes fit. All at once would make a
+// program whose sizes change start anew again and again.
+void make_room(size_t more) {
+  for (;;) {
+    Header* block;
+    {
+      std::lock_guard lock(shared);
+      if (!holds_too_much(more)) return;
+      const auto age = [](int c) { return lists[c] != nullptr ? allocations - last_taken[c] + 1 : 0; };
+      int oldest = 0;
+      for (int c = 1; c < kClasses; ++c)
+        if (age(c) > age(oldest)) oldest = c;
+      block = take_cached(oldest);
+    }
+    large_free(block, sizeof(Header) + block->bytes);
+  }
 }
 
 struct Taken {
@@ -153,25 +187,19 @@ struct Taken {
 };
 Taken take(int size_class) {
   std::lock_guard lock(shared);
-  Header* h = lists[size_class];
+  last_taken[size_class] = allocations;
+  Header* h = take_cached(size_class);
   if (h == nullptr) return {};
-  lists[size_class] = h->next;
-  stats.cached -= h->bytes;
   count_live(h->bytes);
-  return {h, window == 0 && holds_too_much(0)};
+  return {h, allocations % kWindow == 0 && holds_too_much(0)};
 }
 
 Header* fresh_block(size_t rounded) {
-  bool full;
-  {
-    std::lock_guard lock(shared);
-    full = holds_too_much(rounded);
-  }
-  if (full) release_shared();
+  make_room(rounded);
   const size_t bytes = sizeof(Header) + rounded;
   void* block = large_alloc(bytes);
   if (block == nullptr) {
-    release_shared();
+    release_all();
     block = large_alloc(bytes);
   }
   if (block == nullptr) out_of_memory(rounded);
@@ -187,7 +215,7 @@ Header* fresh_block(size_t rounded) {
 void* system_alloc(size_t bytes) {
   void* block = aligned(bytes);
   if (block == nullptr) {
-    release_shared();
+    release_all();
     block = aligned(bytes);
   }
   if (block == nullptr) out_of_memory(bytes);
@@ -204,7 +232,10 @@ void* cr_alloc(size_t bytes) {
   }
   size_t rounded;
   const Taken taken = take(class_of(bytes, &rounded));
-  if (taken.too_much) release_shared();
+  if (taken.too_much) {
+    make_room(0);
+    trim();
+  }
   return (taken.block != nullptr ? taken.block : fresh_block(rounded)) + 1;
 }
 
@@ -241,8 +272,9 @@ void reset_peak() {
 }
 
 void empty_cache() {
-  release_shared();
+  release_all();
   empty_pool();
+  trim();
 }
 
 }  // namespace chainrule

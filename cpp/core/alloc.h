@@ -1,5 +1,7 @@
 // The caching allocator: 64-byte aligned blocks, kept by size class when freed, so that the large temporaries of a
-// training step touch fresh pages once and not every step.
+// training step touch fresh pages once and not every step. With the blocks that are kept it holds little more than
+// the most that was alive lately: 8 MB and a quarter, large programs 48 MB and a tenth; of each small size, a megabyte a
+// thread (core/pool.h).
 #pragma once
 #include <cstddef>
 

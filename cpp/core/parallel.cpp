@@ -9,9 +9,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
 #include <cstdlib>
 
+#include "core/cpu_quota.h"
 #include "core/float_mode.h"
 #include "core/thread_local.h"
 
@@ -20,31 +20,9 @@ namespace {
 
 std::atomic<int> chosen{0};
 std::atomic<bool> pool_started{false};
-std::atomic<bool> pool_lost{
-    false};  // in a child forked after the pool had started: its threads do not exist here
+// In a child forked after the pool had started: its threads do not exist here.
+std::atomic<bool> pool_lost{false};
 CR_THREAD_LOCAL bool inside = false;
-
-// The processors that a container may use, by its quota of time (control groups, versions 2 and 1); 0 when nothing limits it.
-int container_limit() {
-#ifdef __linux__
-  long quota = -1, period = 0;
-  if (std::FILE* f = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
-    if (std::fscanf(f, "%ld %ld", &quota, &period) != 2) quota = -1;
-    std::fclose(f);
-  } else {
-    const auto read = [](const char* path, long* value) {
-      std::FILE* g = std::fopen(path, "r");
-      if (g == nullptr) return;
-      if (std::fscanf(g, "%ld", value) != 1) *value = -1;
-      std::fclose(g);
-    };
-    read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", &quota);
-    read("/sys/fs/cgroup/cpu/cpu.cfs_period_us", &period);
-  }
-  if (quota > 0 && period > 0) return static_cast<int>((quota + period - 1) / period);
-#endif
-  return 0;
-}
 
 [[maybe_unused]] const bool fork_handler = [] {
 #ifndef _WIN32
@@ -60,8 +38,8 @@ int num_threads() {
   if (n == 0) {
 #ifdef _OPENMP
     n = std::min(omp_get_max_threads(), omp_get_num_procs());  // OMP_NUM_THREADS, and the affinity mask
-    if (const int limit = container_limit(); limit > 0 && std::getenv("OMP_NUM_THREADS") == nullptr)
-      n = std::min(n, limit);
+    if (std::getenv("OMP_NUM_THREADS") == nullptr)
+      if (const int64_t quota = cpu_quota(); quota > 0) n = static_cast<int>(std::min<int64_t>(n, quota));
     n = std::max(1, n);
 #else
     n = 1;

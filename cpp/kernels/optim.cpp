@@ -8,33 +8,36 @@
 namespace chainrule::CR_ISA {
 namespace {
 
-constexpr int64_t block_elements = 16384;
+constexpr int64_t update_block = 16384;
 
-// f(tensor, begin, end) over pieces of all tensors.
-template <class F> void each_piece(int64_t count, const int64_t* sizes, const F& f) {
+constexpr int64_t blocks_of(int64_t elements, int64_t block) { return (elements + block - 1) / block; }
+
+// f(tensor, begin, end, piece) over pieces of all tensors, numbered through, at most `block` elements each.
+template <int64_t block, class F> void each_piece(int64_t count, const int64_t* sizes, const F& f) {
   int64_t pieces = 0, elements = 0;
   for (int64_t t = 0; t < count; ++t) {
-    pieces += (sizes[t] + block_elements - 1) / block_elements;
+    pieces += blocks_of(sizes[t], block);
     elements += sizes[t];
   }
-  // Many small tensors make one task of 16384 elements or so.
-  const int64_t grain = elements > 0 ? 1 + pieces * block_elements / (2 * elements + 1) : 1;
-  parallel_for(pieces, elements <= 2 * block_elements ? pieces : grain, [&](int64_t begin, int64_t end) {
+  // Many small tensors make one task of about a block.
+  const int64_t grain = elements > 0 ? 1 + pieces * block / (2 * elements + 1) : 1;
+  parallel_for(pieces, elements <= 2 * block ? pieces : grain, [&](int64_t begin, int64_t end) {
     int64_t piece = 0;
     for (int64_t t = 0; t < count && piece < end; ++t) {
-      const int64_t here = (sizes[t] + block_elements - 1) / block_elements;
+      const int64_t here = blocks_of(sizes[t], block);
       for (int64_t k = piece < begin ? begin - piece : 0; k < here && piece + k < end; ++k) {
-        const int64_t first = k * block_elements, left = sizes[t] - first;
-        f(t, first, first + (left < block_elements ? left : block_elements));
+        const int64_t first = k * block, left = sizes[t] - first;
+        f(t, first, first + (left < block ? left : block), piece + k);
       }
       piece += here;
     }
   });
 }
+
 template <class T> void sgd_typed(const SgdArgs& a) {
   const Vec<T> momentum = static_cast<T>(a.momentum), fresh = static_cast<T>(1 - a.dampening);
   const Vec<T> decay = static_cast<T>(a.weight_decay), step = static_cast<T>(-a.lr);
-  each_piece(a.count, a.sizes, [&](int64_t t, int64_t begin, int64_t end) {
+  each_piece<update_block>(a.count, a.sizes, [&](int64_t t, int64_t begin, int64_t end, int64_t) {
     T* param = static_cast<T*>(a.params[t]);
     const T* grad = static_cast<const T*>(a.grads[t]);
     T* buffer = a.buffers != nullptr ? static_cast<T*>(a.buffers[t]) : nullptr;
@@ -70,7 +73,7 @@ template <class T> void adam_typed(const AdamArgs& a) {
     return Correction{steps, static_cast<T>(-(a.lr / first)), static_cast<T>(__builtin_sqrt(second))};
   };
   const Correction usual = correction_after(a.steps[0]);  // that of nearly every parameter
-  each_piece(a.count, a.sizes, [&](int64_t t, int64_t begin, int64_t end) {
+  each_piece<update_block>(a.count, a.sizes, [&](int64_t t, int64_t begin, int64_t end, int64_t) {
     T* param = static_cast<T*>(a.params[t]);
     const T* grad = static_cast<const T*>(a.grads[t]);
     T *average = static_cast<T*>(a.averages[t]), *square = static_cast<T*>(a.squares[t]);
@@ -103,24 +106,44 @@ template <class T> void adam_typed(const AdamArgs& a) {
 template <class T> struct SquaresOp : SumOp<T> {
   CR_INLINE Vec<T> step(const Vec<T>& acc, const Vec<T>& x, int = 0) const { return fma(x, x, acc); }
 };
+// A tensor's sum has the order that reduce_array gives it; here all tensors' blocks share one parallel loop.
 template <class T> void norm_typed(const MultiNormArgs& a) {
-  T* norms = static_cast<T*>(cr_alloc(static_cast<size_t>(a.count + 1) * sizeof(T)));
-  const auto root = [](const Vec<T>& v, int64_t, int64_t) CR_LAMBDA_INLINE { return sqrt(v); };
-  for (int64_t t = 0; t < a.count; ++t)
-    reduce_array(SquaresOp<T>{}, static_cast<const T*>(a.tensors[t]), norms + t, 1, a.sizes[t], 1, root);
-  reduce_array(SquaresOp<T>{}, norms, static_cast<T*>(a.norm), 1, a.count, 1, root);
-  cr_free(norms);
+  constexpr int L = Vec<T>::lanes;
+  const SquaresOp<T> op;
+  int64_t pieces = 0;
+  for (int64_t t = 0; t < a.count; ++t) pieces += blocks_of(a.sizes[t], reduce_grain);
+  T* sums = static_cast<T*>(cr_alloc(static_cast<size_t>(pieces * L + a.count) * sizeof(T)));
+  T* norms = sums + pieces * L;
+  each_piece<reduce_grain>(a.count, a.sizes, [&](int64_t t, int64_t begin, int64_t end, int64_t piece) {
+    reduce_row(op, static_cast<const T*>(a.tensors[t]) + begin, end - begin).store(sums + piece * L);
+  });
+  const T* next = sums;
+  for (int64_t t = 0; t < a.count; ++t) {
+    Tree<Vec<T>> tree;
+    for (int64_t k = 0; k < blocks_of(a.sizes[t], reduce_grain); ++k, next += L)
+      tree.push(Vec<T>::load(next), Plus<T>{});
+    norms[t] = sqrt(Vec<T>(op.lanes(tree.finish(op.identity(), Plus<T>{}))))[0];
+  }
+  *static_cast<T*>(a.norm) = sqrt(Vec<T>(op.lanes(reduce_row(op, norms, a.count))))[0];
+  cr_free(sums);
 }
 
 template <class T> void update_typed(const MultiUpdateArgs& a) {
   const Vec<T> value = static_cast<T>(a.value);
-  each_piece(a.count, a.sizes, [&](int64_t t, int64_t begin, int64_t end) {
-    T* x = static_cast<T*>(a.tensors[t]);
-    each_vector<T>(begin, end, [&](int64_t i, int n) CR_LAMBDA_INLINE {
-      const Vec<T> v = Vec<T>::load(x + i, n);
-      (a.kind == MultiUpdateArgs::Scale ? v * value : max(min(v, value), -value)).store(x + i, n);
+  const auto update = [&](const auto& f) {
+    each_piece<update_block>(a.count, a.sizes, [&](int64_t t, int64_t begin, int64_t end, int64_t) {
+      T* x = static_cast<T*>(a.tensors[t]);
+      each_vector<T>(begin, end, [&](int64_t i, int n) CR_LAMBDA_INLINE { f(x + i, n).store(x + i, n); });
     });
-  });
+  };
+  switch (a.kind) {
+    case MultiUpdateArgs::Scale:
+      return update([&](const T* x, int n) CR_LAMBDA_INLINE { return Vec<T>::load(x, n) * value; });
+    case MultiUpdateArgs::Clamp:
+      return update([&](const T* x, int n)
+                        CR_LAMBDA_INLINE { return max(min(Vec<T>::load(x, n), value), -value); });
+    case MultiUpdateArgs::Fill: return update([&](const T*, int) CR_LAMBDA_INLINE { return value; });
+  }
 }
 
 }  // namespace

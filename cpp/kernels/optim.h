@@ -47,12 +47,12 @@ struct MultiNormArgs {
 CR_KERNEL(multi_norm, MultiNormArgs)
 
 struct MultiUpdateArgs {
-  enum Kind : uint8_t { Scale, Clamp } kind;
+  enum Kind : uint8_t { Scale, Clamp, Fill } kind;
   DType dtype;
   int64_t count;
   const int64_t* sizes;
   void* const* tensors;
-  double value;  // the factor, or the bound of the absolute value
+  double value;  // the factor, the bound of the absolute value, or what is written
 };
 CR_KERNEL(multi_update, MultiUpdateArgs)
 

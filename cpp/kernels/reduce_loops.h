@@ -47,12 +47,17 @@ CR_INLINE Vec<T> fold_block(const Vec<T>& identity, int64_t begin, int64_t end, 
     a2 = step(a2, i + 2 * L, L);
     a3 = step(a3, i + 3 * L, L);
   }
-  for (int k = 0; i < end; ++k, i += L) {  // up to four more, the last in part
+  // Up to four more, the last in part. Chain by chain: one that is picked by number would live in memory.
+  const auto take = [&](const Vec<T>& acc) CR_LAMBDA_INLINE {
     const int count = static_cast<int>(end - i < L ? end - i : L);
-    const Vec<T> acc = k == 0 ? a0 : k == 1 ? a1 : k == 2 ? a2 : a3;
     const Vec<T> next = where(Mask<T>::first(count), step(acc, i, count), acc);
-    (k == 0 ? a0 : k == 1 ? a1 : k == 2 ? a2 : a3) = next;
-  }
+    i += L;
+    return next;
+  };
+  if (i < end) a0 = take(a0);
+  if (i < end) a1 = take(a1);
+  if (i < end) a2 = take(a2);
+  if (i < end) a3 = take(a3);
   return combine(combine(a0, a1), combine(a2, a3));
 }
 // A row of n in blocks of 128 vectors and their tree.

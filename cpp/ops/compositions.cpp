@@ -61,8 +61,21 @@ Tensor lerp(const Tensor& start, const Tensor& end, const Tensor& weight) {
            " for `end` but got dtype ", name_of(end.dtype()));
   broadcast_shapes("lerp", broadcast_shapes("lerp", start.sizes(), end.sizes()), weight.sizes());
   const Tensor w = weight.impl()->wrapped_number ? scalar_tensor(item(weight), start.dtype()) : weight;
-  const Tensor apart = end - start;
-  return where(abs(detach(w)) < 0.5, start + w * apart, end - apart * (1 - w));
+  Tensor y;
+  {
+    NoGrad guard;
+    const Tensor apart = end - start;
+    y = where(abs(w) < 0.5, start + w * apart, end - apart * (1 - w));
+  }
+  if (!recording(start, end, w)) return y;
+  const char* name = weight.impl()->wrapped_number ? "lerp" : "lerp/1";
+  return record(name, y, {&start, &end, &w},
+                [a = saved(start), b = saved(end), w = saved(w)](const Tensor& g, Needs need) {
+                  const Tensor from = *a, to = *b, weight = *w;
+                  return std::array{need[0] ? sum_to(g * (1 - weight), from.sizes()) : Tensor(),
+                                    need[1] ? sum_to(g * weight, to.sizes()) : Tensor(),
+                                    need[2] ? sum_to(g * (to - from), weight.sizes()) : Tensor()};
+                });
 }
 
 Tensor isclose(const Tensor& a, const Tensor& b, double rtol, double atol, bool equal_nan) {

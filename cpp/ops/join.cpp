@@ -1,5 +1,6 @@
 #include "ops/join.h"
 
+#include "autograd/mode.h"
 #include "autograd/record.h"
 #include "core/loop.h"
 #include "core/scalar.h"
@@ -79,14 +80,27 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t dim) {
 Tensor stack(const std::vector<Tensor>& tensors, int64_t dim) {
   CR_CHECK(!tensors.empty(), "stack: expects a non-empty list of Tensors");
   const int d = check_dim("stack", dim, tensors[0].dim() + 1);
-  std::vector<Tensor> rows;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    CR_CHECK(tensors[i].sizes() == tensors[0].sizes(),
-             "stack: expects each tensor to be equal size, but got ", tensors[0].sizes(), " at entry 0 and ",
-             tensors[i].sizes(), " at entry ", i);
-    rows.push_back(unsqueeze(tensors[i], d));
+  TensorList rows;
+  std::vector<DType> dtypes;
+  Tensor y;
+  {
+    NoGrad guard;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      CR_CHECK(tensors[i].sizes() == tensors[0].sizes(),
+               "stack: expects each tensor to be equal size, but got ", tensors[0].sizes(),
+               " at entry 0 and ", tensors[i].sizes(), " at entry ", i);
+      rows.push_back(unsqueeze(tensors[i], d));
+      dtypes.push_back(tensors[i].dtype());
+    }
+    y = cat(rows, d);
   }
-  return cat(rows, d);
+  if (!recording(tensors)) return y;
+  return record("stack", y, tensors, [dtypes = std::move(dtypes), d](const Tensor& g, Needs need) {
+    TensorList out(dtypes.size());
+    for (size_t i = 0; i < dtypes.size(); ++i)
+      if (need[static_cast<int>(i)]) out[i] = to_dtype(select(g, d, static_cast<int64_t>(i)), dtypes[i]);
+    return out;
+  });
 }
 
 }  // namespace chainrule

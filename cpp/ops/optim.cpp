@@ -1,7 +1,6 @@
 #include "ops/optim.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "autograd/record.h"
 #include "core/error.h"
@@ -265,8 +264,14 @@ void clip_grad_value_(const TensorList& grads, double clip_value) {
 
 void zero_grads_(const TensorList& grads) {
   NoGrad guard;
-  for (const Tensor& g : grads) before_write("zero_grad", g);
-  for (const Tensor& g : grads) fill_(g, 0);
+  for (const Tensor& g : grads) {
+    if (grad_fn_of(g))
+      detach_(g);
+    else
+      set_requires_grad(g, false);
+  }
+  check_written("zero_grad", grads);
+  update(grads, {MultiUpdateArgs::Fill, 0});
 }
 
 }  // namespace chainrule

@@ -37,6 +37,6 @@ void adam_(AdamLists& lists, const AdamOptions& options);  // counts the step
 // Returns the norm of all gradients together, before they are scaled down to max_norm.
 Tensor clip_grad_norm_(const TensorList& grads, double max_norm, double norm_type, bool error_if_nonfinite);
 void clip_grad_value_(const TensorList& grads, double clip_value);
-void zero_grads_(const TensorList& grads);
+void zero_grads_(const TensorList& grads);  // and takes them out of their graphs
 
 }  // namespace chainrule

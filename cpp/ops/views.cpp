@@ -141,20 +141,26 @@ Tensor expand(const Tensor& x, const Dims& sizes) {
                      [from = x.sizes()](const Tensor& g) { return sum_to(g, from); });
 }
 
-Tensor squeeze(const Tensor& x, const Dims& dims) {
+namespace {
+Tensor squeeze(const char* name, const Tensor& x, const Dims& dims) {
   bool drop[kMaxDims] = {};
   for (int64_t d : dims) drop[check_dim("squeeze", d, x.dim())] = true;
   Dims sizes, strides;
   for (int d = 0; d < x.dim(); ++d)
     if (!(drop[d] && x.size(d) == 1)) sizes.push_back(x.size(d)), strides.push_back(x.stride(d));
-  return record_view(dims.size() == 1 ? "squeeze/1" : "squeeze/2", alias(x, sizes, strides), x,
+  return record_view(name, alias(x, sizes, strides), x,
                      [from = x.sizes()](const Tensor& g) { return reshape(g, from); });
+}
+}  // namespace
+
+Tensor squeeze(const Tensor& x, const Dims& dims) {
+  return squeeze(dims.size() == 1 ? "squeeze/1" : "squeeze/2", x, dims);
 }
 
 Tensor squeeze(const Tensor& x) {
   Dims all;
   for (int d = 0; d < x.dim(); ++d) all.push_back(d);
-  return squeeze(x, all);
+  return squeeze("squeeze", x, all);
 }
 
 Tensor unsqueeze(const Tensor& x, int64_t dim) {

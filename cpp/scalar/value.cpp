@@ -1,5 +1,6 @@
 #include "scalar/value.h"
 
+#include <algorithm>
 #include <memory>
 
 #include "ops/elementwise_fn.h"
@@ -71,6 +72,7 @@ class Walk {
  public:
   std::vector<Node*> order;
 
+  size_t room() const { return std::max(order.capacity(), stack_.capacity()); }
   void from(Node& root) {
     const uint32_t now = ++walk;
     stack_.push_back(entered(&root));
@@ -109,7 +111,7 @@ class Walk {
 
 // The memory of the last walk, for the next one: a step of training walks tens of thousands of nodes. One at a time
 // takes it; a rule of the owner's may start a walk within another.
-constexpr size_t kKeptNodes = 1 << 18;  // 2 MB
+constexpr size_t kKeptNodes = 1 << 18;  // 2 MB each of two lists
 std::unique_ptr<Walk>& spare_walk = *new std::unique_ptr<Walk>;
 
 }  // namespace
@@ -120,7 +122,7 @@ void in_order(Node& root, const std::function<void(const std::vector<Node*>&)>& 
   w->order.clear();
   w->from(root);
   f(w->order);
-  if (w->order.capacity() <= kKeptNodes) spare_walk = std::move(w);
+  if (w->room() <= kKeptNodes) spare_walk = std::move(w);
 }
 
 void backward(Node& root) {

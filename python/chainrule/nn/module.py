@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import chainrule as cr
 
-from .._core import Tensor
+from .._core import Tensor, _optim
 from .._core._nn import ModuleBase, _parameters_below
 from ..autograd import no_grad
 from .hooks import BackwardTaps, RemovableHandle, register
-from .parameter import Parameter, forget_gradients
+from .parameter import Parameter
 
 Self = TypeVar("Self", bound="Module")
 _V = TypeVar("_V")
@@ -518,7 +518,7 @@ class Module(ModuleBase):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients of all parameters, or fills them with zeros."""
-        forget_gradients(self.parameters(), set_to_none)
+        _optim.forget_gradients_(list(self.parameters()), set_to_none)
 
     def apply(self: Self, fn: Callable[[Module], Any]) -> Self:
         """Calls ``fn`` on every module below and then on this one, as for initialisation."""

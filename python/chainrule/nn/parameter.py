@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, cast
 
-from .._core import Tensor, _make_subclass, _optim, empty
+from .._core import Tensor, _make_subclass, empty
 
 
 class Parameter(Tensor):
@@ -31,21 +30,6 @@ class Parameter(Tensor):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.detach(), self.requires_grad)
-
-
-def forget_gradients(parameters: Iterable[Tensor], set_to_none: bool) -> None:
-    """What ``zero_grad`` is: the gradients become None, or zeros in place and without a graph."""
-    if set_to_none:
-        for p in parameters:
-            p.grad = None
-        return
-    grads = [p.grad for p in parameters if p.grad is not None]
-    for grad in grads:
-        if grad.grad_fn is not None:
-            grad.detach_()
-        else:
-            grad.requires_grad_(False)
-    _optim.zero_grads_(grads)
 
 
 def _rebuild(cls: type[Parameter], data: Tensor, requires_grad: bool) -> Parameter:

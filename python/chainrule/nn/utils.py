@@ -11,9 +11,8 @@ from .._core import Tensor, _optim
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "parameters_to_vector", "vector_to_parameters"]
 
 
-def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    listed = [parameters] if isinstance(parameters, Tensor) else parameters
-    return [p.grad for p in listed if p.grad is not None]
+def _listed(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    return [parameters] if isinstance(parameters, Tensor) else list(parameters)
 
 
 def clip_grad_norm_(
@@ -29,14 +28,14 @@ def clip_grad_norm_(
     Raises RuntimeError, with ``error_if_nonfinite``, when that norm is not finite. ``foreach`` changes
     nothing: all gradients are always clipped in one call.
     """
-    return _optim.clip_grad_norm_(_grads(parameters), float(max_norm), float(norm_type), error_if_nonfinite)
+    return _optim.clip_grad_norm_(_listed(parameters), float(max_norm), float(norm_type), error_if_nonfinite)
 
 
 def clip_grad_value_(
     parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None
 ) -> None:
     """Clamps every element of all gradients in place to [-clip_value, clip_value]."""
-    _optim.clip_grad_value_(_grads(parameters), float(clip_value))
+    _optim.clip_grad_value_(_listed(parameters), float(clip_value))
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:

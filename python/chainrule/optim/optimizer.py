@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any
 
-from .._core import Tensor
+from .._core import Tensor, _optim
 from ..autograd import enable_grad
-from ..nn.parameter import forget_gradients
 
 Closure = Callable[[], Any]
 Params = Iterable[Tensor] | Iterable[dict[str, Any]]
@@ -75,7 +74,7 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients, or fills them with zeros in place."""
         for group in self.param_groups:
-            forget_gradients(group["params"], set_to_none)
+            _optim.forget_gradients_(group["params"], set_to_none)
 
     def step(self, closure: Closure | None = None) -> Any:
         """Changes the parameters by their gradients, once.
