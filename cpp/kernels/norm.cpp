@@ -57,6 +57,7 @@ void grad_rows(const RowNormGradArgs& a, int64_t first, int64_t last, T* weights
       const Sums<T> s = reduce_terms<T>(n, [&](int64_t i, int count, Vec<T>& p, Vec<T>& q) CR_LAMBDA_INLINE {
         q = Vec<T>::load(r.g + i, count) * (weight != nullptr ? Vec<T>::load(weight + i, count) : one);
         p = q * ((Vec<T>::load(r.x + i, count) - r.mean) * r.rstd);
+        if (!streamed) __builtin_prefetch(r.dx + i, 1);  // comes while the sums are formed
       });
       r.along = s.first / static_cast<T>(n);
       if (mean != nullptr) r.shift = s.second / static_cast<T>(n);
