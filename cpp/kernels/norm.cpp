@@ -16,6 +16,8 @@ template <class T> void row_norm_typed(const RowNormArgs& a) {
     for (int64_t row = begin; row < end; ++row) {
       const T* from = x + row * n;
       T* to = y + row * n;
+      if (!streamed)  // arrives while the statistics are made
+        for (int64_t i = 0; i < n; i += Vec<T>::lanes) __builtin_prefetch(to + i, 1);
       const Stats<T> s = row_stats(from, n, a.eps, mean != nullptr);
       if (mean != nullptr) mean[row] = s.mean;
       rstd[row] = s.rstd;
