@@ -78,8 +78,9 @@ template <class T> struct Forward {
   void attend(const Strip& s, const Seen& seen, bool last) {
     const int64_t cols = seen.cols(), ldc = a.out.row;
     const bool first = seen.key == 0;
-    multiply(s.m, cols, a.width, matrix<T>(a.q, s.batch, s.head, s.row), keys, 0,
-             StripOut<T>{scores, kPitch, static_cast<T>(a.scale), T(0), true});
+    const Mat<T> q = matrix<T>(a.q, s.batch, s.head, s.row);
+    multiply<T, true>(s.m, cols, a.width, q.p, q.row, keys, 0,
+                      {scores, kPitch, static_cast<T>(a.scale), false, true});
     alignas(64) T top[kStripRoom] = {}, old[kStripRoom] = {}, shift[kStripRoom], rescale[kStripRoom],
                   sum[kStripRoom] = {}, total[kStripRoom] = {};
     for (int64_t i = 0; i < s.m; ++i) {
@@ -102,8 +103,7 @@ template <class T> struct Forward {
         [&](int64_t i) { fma(V::load(total + i), V::load(rescale + i), V::load(sum + i)).store(total + i); });
     if (!first)
       for (int64_t i = 0; i < s.m; ++i) scale_row(s.out + i * ldc, a.value_width, rescale[i]);
-    multiply(s.m, a.value_width, cols, Mat<T>{scores, kPitch, 1}, values, 0,
-             StripOut<T>{s.out, ldc, T(1), first ? T(0) : T(1), false});
+    multiply<T, true>(s.m, a.value_width, cols, scores, kPitch, values, 0, {s.out, ldc, T(1), !first, false});
     if (last) {
       each_row<T>([&](int64_t i) {
         const V t = V::load(total + i);
@@ -130,6 +130,8 @@ template <class T> struct Forward {
       keys.fill({k.at(key, 0), k.col, k.row}, a.width, n);
       values.fill({v.at(key, 0), v.row, v.col}, n, a.value_width);
       for (int64_t row = a.causal ? most(begin, key) : begin; row < end; row += kStrip) {
+        fetch(matrix<T>(a.q, batch, head), row + kStrip, end, a.width);
+        if (key + n >= cols) fetch_next<T>(a, batch, kv, row - begin);
         const bool last = key + n >= cols || (a.causal && key + n >= row + kStrip);
         attend({batch, head, row, least(kStrip, end - row), lse + row, total.p + (row - begin),
                 rows_of<T>(a.out, batch, head, row)},

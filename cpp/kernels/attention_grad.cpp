@@ -47,7 +47,8 @@ template <class T> void zero_rows(T* p, int64_t rows, int64_t cols, int64_t stri
 template <class T> struct QueryGrad {
   T* p;
   int64_t head, row;
-  T alpha, beta;
+  T alpha;
+  bool add;
 };
 
 template <class T> struct Backward {
@@ -88,23 +89,30 @@ template <class T> struct Backward {
     for (int64_t h = 0; h < group; ++h) {
       for (int64_t row = a.causal ? key / kQueries * kQueries : 0; row < a.rows; row += kQueries) {
         const int64_t m = least(kQueries, a.rows - row);
-        for (int64_t i = 0; i < m; i += kStrip)
+        for (int64_t i = 0; i < m; i += kStrip) {
+          const int64_t next = row + i + kStrip;
+          fetch(matrix<T>(a.q, batch, kv * group + h), next, a.rows, a.width);
+          fetch(matrix<T>(a.grad, batch, kv * group + h), next, a.rows, a.value_width);
+          fetch(matrix<T>(a.y, batch, kv * group + h), next, a.rows, a.value_width);
+          if (key + n >= a.cols) fetch_next<T>(a, batch, kv, row + i);
           strip(batch, kv * group + h, row, i, least(kStrip, m - i), {a.causal, row + i, key, n},
-                {dq.p + h * dq.head, 0, dq.row, dq.alpha, dq.beta});
+                {dq.p + h * dq.head, 0, dq.row, dq.alpha, dq.add});
+        }
         queries.fill(matrix<T>(a.q, batch, kv * group + h, row), m, a.width);
         grads.fill(matrix<T>(a.grad, batch, kv * group + h, row), m, a.value_width);
-        for (int64_t c = 0; c < n; c += kStrip) {
-          const int64_t from = a.causal ? most<int64_t>(0, key + c - row) : 0, cols = least(kStrip, n - c);
-          if (from >= m) break;
-          const bool first = h == 0 && row == (a.causal ? (key + c) / kQueries * kQueries : 0);
-          const T beta = first ? T(0) : T(1);
-          const int64_t at = from * kPitch + c;
-          const ptrdiff_t pitch = kPitch;
-          multiply(cols, a.value_width, m - from, Mat<T>{p + at, 1, pitch}, grads, from,
-                   StripOut<T>{dv + c * a.dv.row, a.dv.row, T(1), beta, false});
-          multiply(cols, a.width, m - from, Mat<T>{dp + at, 1, pitch}, queries, from,
-                   StripOut<T>{dk + c * a.dk.row, a.dk.row, static_cast<T>(a.scale), beta, false});
-        }
+        // One product after the other, so that its rows stay in the first cache.
+        const auto columns = [&](const T* weights, const Panels<T>& rows, int64_t width, T* out,
+                                 int64_t stride, T alpha) {
+          for (int64_t c = 0; c < n; c += kStrip) {
+            const int64_t from = a.causal ? most<int64_t>(0, key + c - row) : 0;
+            if (from >= m) break;
+            const bool first = h == 0 && row == (a.causal ? (key + c) / kQueries * kQueries : 0);
+            multiply<T, false>(least(kStrip, n - c), width, m - from, weights + from * kPitch + c, kPitch,
+                               rows, from, {out + c * stride, stride, alpha, !first, false});
+          }
+        };
+        columns(p, grads, a.value_width, dv, a.dv.row, T(1));
+        columns(dp, queries, a.width, dk, a.dk.row, static_cast<T>(a.scale));
       }
     }
   }
@@ -117,8 +125,9 @@ template <class T> struct Backward {
     const T* lse = static_cast<const T*>(a.lse) + (batch * a.heads + head) * a.rows + row + i;
     const int64_t cols = seen.cols();
     T *s = p + i * kPitch, *ds = dp + i * kPitch;
-    multiply(m, cols, a.width, q, keys_t, 0, StripOut<T>{s, kPitch, static_cast<T>(a.scale), T(0), true});
-    multiply(m, cols, a.value_width, g, values_t, 0, StripOut<T>{ds, kPitch, T(1), T(0), true});
+    multiply<T, true>(m, cols, a.width, q.p, q.row, keys_t, 0,
+                      {s, kPitch, static_cast<T>(a.scale), false, true});
+    multiply<T, true>(m, cols, a.value_width, g.p, g.row, values_t, 0, {ds, kPitch, T(1), false, true});
     for (int64_t r = 0; r < m; ++r) {
       T *x = s + r * kPitch, *dx = ds + r * kPitch;
       if (a.mask) apply_mask(a, batch, head, row + i + r, seen.key, seen.of(r), x);
@@ -126,8 +135,8 @@ template <class T> struct Backward {
       weights_and_slopes(x, dx, seen.of(r), cols, lse[r] == lowest<T> ? -lowest<T> : lse[r],
                          dot_lanes(g.at(r, 0), y.at(r, 0), a.value_width));
     }
-    multiply(m, a.width, cols, Mat<T>{ds, kPitch, 1}, keys, 0,
-             StripOut<T>{dq.p + (row + i) * dq.row, dq.row, dq.alpha, dq.beta, false});
+    multiply<T, true>(m, a.width, cols, ds, kPitch, keys, 0,
+                      {dq.p + (row + i) * dq.row, dq.row, dq.alpha, dq.add, false});
   }
 };
 
@@ -152,7 +161,7 @@ template <class T> void backward_split(const AttentionArgs& a, int64_t batch, in
     parallel_for(count, 1, [&](int64_t begin, int64_t end) {
       Backward<T> b(a);
       for (int64_t i = begin; i < end; ++i)
-        b.block(batch, kv, (w + i) * kKeys, {parts.p + i * size, a.rows * a.width, a.width, T(1), T(0)});
+        b.block(batch, kv, (w + i) * kKeys, {parts.p + i * size, a.rows * a.width, a.width, T(1), false});
     });
     parallel_for(
         group * a.rows, most<int64_t>(1, 32768 / (count * a.width)), [&](int64_t begin, int64_t end) {
@@ -180,7 +189,7 @@ template <class T> void backward(const AttentionArgs& a) {
       for (int64_t key = 0; key < a.cols; key += kKeys)
         b.block(batch, kv, key,
                 {rows_of<T>(a.dq, batch, kv * (a.heads / a.kv_heads)), a.dq.head, a.dq.row,
-                 static_cast<T>(a.scale), key == 0 ? T(0) : T(1)});
+                 static_cast<T>(a.scale), key != 0});
     }
   });
 }

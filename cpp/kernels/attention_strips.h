@@ -16,6 +16,7 @@ inline constexpr int64_t kStrip = 12, kQueries = 8 * kStrip, kKeys = 24 * kStrip
 inline constexpr int64_t kPitch = kKeys + 48;
 // Room for one value a row of a strip, in whole vectors.
 inline constexpr int64_t kStripRoom = 16;
+template <class T> inline constexpr int64_t kLine = 64 / sizeof(T);
 template <class T> inline constexpr T lowest = static_cast<T>(-__builtin_inf());
 
 template <class T> Mat<T> matrix(const Heads& h, int64_t batch, int64_t head, int64_t row = 0) {
@@ -43,31 +44,104 @@ template <class T> struct Panels {
   }
 };
 
-// c (m x n) = alpha * a b + beta * c, over `depth` rows of b from `first`. With `room`, c may be written up to a whole
-// register.
+// c (m x n) = alpha * a b (+ c when `add`), over `depth` rows of b from `first`. With `room`, c may be written up to a
+// whole register.
 template <class T> struct StripOut {
   T* c;
   int64_t ldc;
-  T alpha, beta;
-  bool room;
+  T alpha;
+  bool add, room;
 };
-template <class T> void multiply(int64_t m, int64_t n, int64_t depth, const Mat<T>& a, const Panels<T>& b,
-                                 int64_t first, const StripOut<T>& out) {
+
+// The tile of whole strips and registers: gemm_tile.h's sums in the same order, and a short way to finish them, since
+// sums over a head's width are short. With kRows, rows of a are contiguous, otherwise columns.
+inline constexpr int64_t kTilesHigh = (kStrip + kTileRows - 1) / kTileRows, kStripTile = kStrip / kTilesHigh;
+static_assert(kStripTile * kTilesHigh == kStrip);
+template <class T, int NV, bool kRows>
+void strip_tile(int64_t depth, const T* a, ptrdiff_t stride, const T* b, const StripOut<T>& out) {
+  using X = Reg<T>;
+  constexpr int R = static_cast<int>(kStripTile);
+  typename X::V acc[R][NV];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < NV; ++v) acc[r][v] = typename X::V{};
+  const ptrdiff_t row = kRows ? stride : 1, step = kRows ? 1 : stride;
+  if (!out.room) {  // a result, not scratch memory: comes while the sums are formed, even to be written over
+    for (int r = 0; r < R; ++r)
+      for (int64_t j = 0; j < NV * X::W; j += kLine<T>) __builtin_prefetch(out.c + r * out.ldc + j, 1);
+  }
+#pragma GCC unroll 1
+  for (int64_t k = 0; k < depth; ++k) {
+    typename X::V bv[NV];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) bv[v] = X::load(b + v * X::W);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const auto s = X::set1(a[r * row]);
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) acc[r][v] = X::fma(s, bv[v], acc[r][v]);
+    }
+    a += step;
+    b += kPanel<T>;
+  }
+  const auto alpha = X::set1(out.alpha);
+  T* c = out.c;
+  const ptrdiff_t ldc = out.ldc;
+  if (out.add) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r, c += ldc) {
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) X::store(c + v * X::W, X::fma(alpha, acc[r][v], X::load(c + v * X::W)));
+    }
+  } else {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r, c += ldc) {
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) X::store(c + v * X::W, acc[r][v] * alpha);
+    }
+  }
+}
+
+template <class T, bool kRows>
+void multiply(int64_t m, int64_t n, int64_t depth, const T* a, ptrdiff_t stride, const Panels<T>& b,
+              int64_t first, const StripOut<T>& out) {
+  const ptrdiff_t row = kRows ? stride : 1, step = kRows ? 1 : stride;
   const int h = tile_height(m);
   for (int64_t j = 0; j < n; j += kPanel<T>) {
     const int w = static_cast<int>(least<int64_t>(kPanel<T>, n - j)),
-              nv = static_cast<int>(ceil_div(w, Reg<T>::W));
-    TileOut<T> o{out.c + j,
-                 static_cast<ptrdiff_t>(out.ldc),
-                 out.alpha,
-                 out.beta,
-                 nullptr,
-                 nullptr,
-                 out.room ? Reg<T>::W : w - (nv - 1) * Reg<T>::W};
-    for (int64_t i = 0; i < m; i += h, o.c += h * out.ldc)
-      tiles<T>.fn[0][nv - 1][least<int64_t>(h, m - i) - 1](static_cast<int>(depth), a.at(i, 0), a.row, a.col,
-                                                           b.at(j / kPanel<T>, first), kPanel<T>, o);
+              nv = static_cast<int>(ceil_div(w, Reg<T>::W)),
+              tail = out.room ? Reg<T>::W : w - (nv - 1) * Reg<T>::W;
+    const T* panel = b.at(j / kPanel<T>, first);
+    for (int64_t i = 0; i < m; i += h) {
+      T* c = out.c + i * out.ldc + j;
+      if (h == kStripTile && m - i >= h && tail == Reg<T>::W) {
+        StripOut<T> o = out;
+        o.c = c;
+        if (nv == kTileVectors)
+          strip_tile<T, kTileVectors, kRows>(depth, a + i * row, stride, panel, o);
+        else
+          strip_tile<T, 1, kRows>(depth, a + i * row, stride, panel, o);
+      } else {
+        const TileOut<T> o{
+            c, static_cast<ptrdiff_t>(out.ldc), out.alpha, out.add ? T(1) : T(0), nullptr, nullptr, tail};
+        tiles<T>.fn[0][nv - 1][least<int64_t>(h, m - i) - 1](static_cast<int>(depth), a + i * row, row, step,
+                                                             panel, kPanel<T>, o);
+      }
+    }
   }
+}
+
+// Has the strip of rows from `row` on come into the second cache while something else is computed.
+template <class T> void fetch(const Mat<T>& m, int64_t row, int64_t rows, int64_t width) {
+  for (int64_t i = row; i < least(rows, row + kStrip); ++i)
+    for (int64_t j = 0; j < width; j += kLine<T>) __builtin_prefetch(m.at(i, j), 0, 2);
+}
+// Part of the next head's keys and values, which the last block of keys has time for: the strip from `row` on.
+template <class T> void fetch_next(const AttentionArgs& a, int64_t batch, int64_t kv, int64_t row) {
+  if (kv + 1 == a.kv_heads) return;
+  const int64_t rows = least(kKeys, a.cols);
+  fetch(matrix<T>(a.k, batch, kv + 1), row, rows, a.width);
+  fetch(matrix<T>(a.v, batch, kv + 1), row, rows, a.value_width);
 }
 
 // A block of keys, and what a strip of rows sees of it: `cols` keys by any of its rows, the first `of(i)` by row i.

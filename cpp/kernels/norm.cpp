@@ -16,6 +16,8 @@ template <class T> void row_norm_typed(const RowNormArgs& a) {
     for (int64_t row = begin; row < end; ++row) {
       const T* from = x + row * n;
       T* to = y + row * n;
+      if (!streamed)  // arrives while the statistics are made
+        for (int64_t i = 0; i < n; i += Vec<T>::lanes) __builtin_prefetch(to + i, 1);
       const Stats<T> s = row_stats(from, n, a.eps, mean != nullptr);
       if (mean != nullptr) mean[row] = s.mean;
       rstd[row] = s.rstd;
@@ -57,6 +59,7 @@ void grad_rows(const RowNormGradArgs& a, int64_t first, int64_t last, T* weights
       const Sums<T> s = reduce_terms<T>(n, [&](int64_t i, int count, Vec<T>& p, Vec<T>& q) CR_LAMBDA_INLINE {
         q = Vec<T>::load(r.g + i, count) * (weight != nullptr ? Vec<T>::load(weight + i, count) : one);
         p = q * ((Vec<T>::load(r.x + i, count) - r.mean) * r.rstd);
+        if (!streamed) __builtin_prefetch(r.dx + i, 1);  // comes while the sums are formed
       });
       r.along = s.first / static_cast<T>(n);
       if (mean != nullptr) r.shift = s.second / static_cast<T>(n);
