@@ -70,6 +70,7 @@ struct Plan {
   int outs, count;
   int64_t n;
   bool long_rows;
+  bool direct_rows;  // that the loop can take as they lie
   bool takes_single;
 
   Plan(const LoopSpec& spec) {
@@ -104,12 +105,12 @@ struct Plan {
       op[k].single = zero && n > 1;
     }
     long_rows = ndim > 0 && sizes[ndim - 1] >= kLongRow;
-  }
-
-  bool all_flat() const {
-    for (int k = 0; k < count; ++k)
-      if (!op[k].flat) return false;
-    return true;
+    direct_rows = long_rows;
+    for (int k = 0; k < count; ++k) {
+      const int64_t stride = ndim > 0 ? op[k].strides[ndim - 1] : 0;
+      direct_rows = direct_rows && ((stride == 1 && op[k].memory == op[k].kernel) ||
+                                    (stride == 0 && k >= outs && takes_single));
+    }
   }
 
  private:
@@ -161,8 +162,9 @@ struct Position {
     return plan.ndim == 0 ? 1 : plan.sizes[plan.ndim - 1] - index[plan.ndim - 1];
   }
   void advance(int64_t steps) {  // within the row, at most to its end
-    int d = plan.ndim - 1;
-    if (d < 0) return;
+    if (plan.ndim > 0) advance(plan.ndim - 1, steps);
+  }
+  void advance(int d, int64_t steps) {  // in dimension d, at most to its end
     index[d] += steps;
     for (int k = 0; k < plan.count; ++k) offset[k] += steps * plan.op[k].strides[d];
     while (d > 0 && index[d] == plan.sizes[d]) {
@@ -182,21 +184,58 @@ struct Scratch {
   const char* filled_from[kMaxOperands] = {};  // the single element that fills a row of scratch already
 };
 
+// Rows that the loop takes as they lie in memory: only pointers step from one to the next.
+void run_direct_rows(Loop loop, const Plan& p, int64_t begin, int64_t end, const double* params) {
+  alignas(64) char singles[kMaxOperands][kSingleBytes];
+  const int inner = p.ndim - 1;
+  LoopArgs args{{}, {}, {}, 0, params};
+  int64_t step[kMaxOperands];
+  for (int k = 0; k < p.count; ++k) {
+    step[k] = inner > 0 ? p.op[k].strides[inner - 1] * static_cast<int64_t>(size_of(p.op[k].memory)) : 0;
+    if (k >= p.outs) args.single[k - p.outs] = p.op[k].strides[inner] == 0;
+  }
+  Position pos(p, begin);
+  for (int64_t at = begin; at < end;) {
+    args.n = std::min(pos.left_in_row(), end - at);
+    const bool whole = inner > 0 && args.n == p.sizes[inner];
+    const int64_t rows = whole ? std::min(p.sizes[inner - 1] - pos.index[inner - 1], (end - at) / args.n) : 1;
+    char* first[kMaxOperands];
+    for (int k = 0; k < p.count; ++k) first[k] = pos.at(k);
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int k = 0; k < p.count; ++k) {
+        char* where = first[k] + row * step[k];
+        if (k < p.outs) {
+          args.out[k] = where;
+        } else if (!args.single[k - p.outs]) {
+          args.in[k - p.outs] = where;
+        } else if (row == 0 || step[k] != 0) {
+          repeat_single(singles[k], p.op[k].kernel, where, p.op[k].memory);
+          args.in[k - p.outs] = singles[k];
+        }
+      }
+      loop(args);
+    }
+    if (whole)
+      pos.advance(inner - 1, rows);
+    else
+      pos.advance(inner, args.n);
+    at += rows * args.n;
+  }
+}
+
+// Rows that pass through scratch on their way.
 void run_rows(Loop loop, const Plan& p, int64_t begin, int64_t end, const double* params) {
   Scratch scratch;
   Position pos(p, begin);
   const int inner = p.ndim - 1;
-  bool direct[kMaxOperands], all_direct = true;
+  bool direct[kMaxOperands];
   LoopArgs args{{}, {}, {}, 0, params};
   for (int k = 0; k < p.count; ++k) {
     direct[k] = p.op[k].memory == p.op[k].kernel && p.op[k].strides[inner] == 1;
-    const bool single = k >= p.outs && p.takes_single && p.op[k].strides[inner] == 0;
-    if (single) args.single[k - p.outs] = true;
-    all_direct = all_direct && (direct[k] || single);
+    if (k >= p.outs) args.single[k - p.outs] = p.takes_single && p.op[k].strides[inner] == 0;
   }
   for (int64_t at = begin; at < end;) {
-    int64_t n = std::min(pos.left_in_row(), end - at);
-    if (!all_direct) n = std::min(n, kChunk);
+    const int64_t n = std::min({pos.left_in_row(), end - at, kChunk});
     args.n = n;
     for (int k = 0; k < p.count; ++k) {
       const Operand& op = p.op[k];
@@ -341,11 +380,8 @@ void run_loop(Loop loop, const LoopSpec& spec) {
   const Plan plan(spec);
   if (plan.n == 0) return;
   neutral::parallel_for(plan.n, kGrain, [&](int64_t begin, int64_t end) {
-    if (plan.long_rows) {
-      run_rows(loop, plan, begin, end, spec.params);
-    } else {
-      run_chunks(loop, plan, begin, end, spec.params);
-    }
+    const auto run = plan.direct_rows ? run_direct_rows : plan.long_rows ? run_rows : run_chunks;
+    run(loop, plan, begin, end, spec.params);
   });
 }
 
