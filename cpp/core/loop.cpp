@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/parallel_for.h"
+#include "kernels/convert.h"
 #include "kernels/copy.h"
 
 namespace chainrule {
@@ -14,12 +15,19 @@ constexpr int64_t kChunk = 512;    // elements that pass through scratch at a ti
 constexpr int64_t kLongRow = 64;   // rows from here on are walked one by one, shorter ones gathered together
 constexpr int64_t kGrain = 32768;  // elements a thread takes at a time
 
+Loop converter(DType to, DType from) {
+  static const ConvertLoops table = [] {
+    ConvertLoops t;
+    kernels::fill_convert_loops({&t});
+    return t;
+  }();
+  return table.loop[static_cast<int>(to)][static_cast<int>(from)];
+}
+
 template <class To, class From> void convert(void* dst, const char* src, int64_t stride, int64_t n) {
   To* d = static_cast<To*>(dst);
   const From* s = reinterpret_cast<const From*>(src);
-  if (stride == 1) {
-    for (int64_t i = 0; i < n; ++i) d[i] = static_cast<To>(s[i]);
-  } else if (stride == 0) {
+  if (stride == 0) {
     const To v = static_cast<To>(*s);
     for (int64_t i = 0; i < n; ++i) d[i] = v;
   } else {
@@ -27,18 +35,25 @@ template <class To, class From> void convert(void* dst, const char* src, int64_t
   }
 }
 
+// dst[i] = src[i], converted.
+void convert_flat(void* dst, DType to, const void* src, DType from, int64_t n) {
+  if (to == from) {
+    std::memcpy(dst, src, static_cast<size_t>(n) * size_of(to));
+  } else {
+    converter(to, from)({{dst}, {src}, {}, n, nullptr});
+  }
+}
+
 // dst[i] = src[i * stride], converted.
 void gather(void* dst, DType to, const char* src, DType from, int64_t stride, int64_t n) {
-  if (to == from && stride == 1) {
-    std::memcpy(dst, src, static_cast<size_t>(n) * size_of(to));
-    return;
-  }
+  if (stride == 1) return convert_flat(dst, to, src, from, n);
   visit_dtype(to, [&](auto t) {
     visit_dtype(from, [&](auto f) { convert<decltype(t), decltype(f)>(dst, src, stride, n); });
   });
 }
 
 void scatter(char* dst, DType to, int64_t stride, const void* src, DType from, int64_t n) {
+  if (stride == 1) return convert_flat(dst, to, src, from, n);
   visit_dtype(to, [&](auto t) {
     using To = decltype(t);
     visit_dtype(from, [&](auto f) {
@@ -385,27 +400,15 @@ void run_loop(Loop loop, const LoopSpec& spec) {
   });
 }
 
-namespace {
-
-// Elements of another type on their way.
-template <int bytes> void convert_loop(const LoopArgs& a) {
-  if (a.out[0] != a.in[0]) std::memcpy(a.out[0], a.in[0], static_cast<size_t>(a.n) * bytes);
-}
-
-}  // namespace
-
 void copy_elements(const Tensor& dst, const Tensor& src) {
   const auto bytes = static_cast<int>(size_of(dst.dtype()));
   LoopSpec spec;
   spec.outs[0] = &dst;
   spec.ins[0] = &src;
   spec.in_count = 1;
-  spec.out_types[0] = spec.in_types[0] = dst.dtype();
-  if (dst.dtype() != src.dtype()) {
-    const Loop loops[] = {nullptr, convert_loop<1>, nullptr, nullptr,        convert_loop<4>,
-                          nullptr, nullptr,         nullptr, convert_loop<8>};
-    return run_loop(loops[bytes], spec);
-  }
+  spec.out_types[0] = dst.dtype();
+  spec.in_types[0] = src.dtype();
+  if (dst.dtype() != src.dtype()) return run_loop(converter(dst.dtype(), src.dtype()), spec);
   const Plan plan(spec);
   if (plan.n == 0) return;
   static_assert(kCopyDims >= kMaxDims);
