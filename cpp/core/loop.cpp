@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/parallel_for.h"
+#include "kernels/convert.h"
 #include "kernels/copy.h"
 
 namespace chainrule {
@@ -14,12 +15,19 @@ constexpr int64_t kChunk = 512;    // elements that pass through scratch at a ti
 constexpr int64_t kLongRow = 64;   // rows from here on are walked one by one, shorter ones gathered together
 constexpr int64_t kGrain = 32768;  // elements a thread takes at a time
 
+Loop converter(DType to, DType from) {
+  static const ConvertLoops table = [] {
+    ConvertLoops t;
+    kernels::fill_convert_loops({&t});
+    return t;
+  }();
+  return table.loop[static_cast<int>(to)][static_cast<int>(from)];
+}
+
 template <class To, class From> void convert(void* dst, const char* src, int64_t stride, int64_t n) {
   To* d = static_cast<To*>(dst);
   const From* s = reinterpret_cast<const From*>(src);
-  if (stride == 1) {
-    for (int64_t i = 0; i < n; ++i) d[i] = static_cast<To>(s[i]);
-  } else if (stride == 0) {
+  if (stride == 0) {
     const To v = static_cast<To>(*s);
     for (int64_t i = 0; i < n; ++i) d[i] = v;
   } else {
@@ -27,18 +35,25 @@ template <class To, class From> void convert(void* dst, const char* src, int64_t
   }
 }
 
+// dst[i] = src[i], converted.
+void convert_flat(void* dst, DType to, const void* src, DType from, int64_t n) {
+  if (to == from) {
+    std::memcpy(dst, src, static_cast<size_t>(n) * size_of(to));
+  } else {
+    converter(to, from)({{dst}, {src}, {}, n, nullptr});
+  }
+}
+
 // dst[i] = src[i * stride], converted.
 void gather(void* dst, DType to, const char* src, DType from, int64_t stride, int64_t n) {
-  if (to == from && stride == 1) {
-    std::memcpy(dst, src, static_cast<size_t>(n) * size_of(to));
-    return;
-  }
+  if (stride == 1) return convert_flat(dst, to, src, from, n);
   visit_dtype(to, [&](auto t) {
     visit_dtype(from, [&](auto f) { convert<decltype(t), decltype(f)>(dst, src, stride, n); });
   });
 }
 
 void scatter(char* dst, DType to, int64_t stride, const void* src, DType from, int64_t n) {
+  if (stride == 1) return convert_flat(dst, to, src, from, n);
   visit_dtype(to, [&](auto t) {
     using To = decltype(t);
     visit_dtype(from, [&](auto f) {
@@ -70,6 +85,7 @@ struct Plan {
   int outs, count;
   int64_t n;
   bool long_rows;
+  bool direct_rows;  // that the loop can take as they lie
   bool takes_single;
 
   Plan(const LoopSpec& spec) {
@@ -104,12 +120,12 @@ struct Plan {
       op[k].single = zero && n > 1;
     }
     long_rows = ndim > 0 && sizes[ndim - 1] >= kLongRow;
-  }
-
-  bool all_flat() const {
-    for (int k = 0; k < count; ++k)
-      if (!op[k].flat) return false;
-    return true;
+    direct_rows = long_rows;
+    for (int k = 0; k < count; ++k) {
+      const int64_t stride = ndim > 0 ? op[k].strides[ndim - 1] : 0;
+      direct_rows = direct_rows && ((stride == 1 && op[k].memory == op[k].kernel) ||
+                                    (stride == 0 && k >= outs && takes_single));
+    }
   }
 
  private:
@@ -161,8 +177,9 @@ struct Position {
     return plan.ndim == 0 ? 1 : plan.sizes[plan.ndim - 1] - index[plan.ndim - 1];
   }
   void advance(int64_t steps) {  // within the row, at most to its end
-    int d = plan.ndim - 1;
-    if (d < 0) return;
+    if (plan.ndim > 0) advance(plan.ndim - 1, steps);
+  }
+  void advance(int d, int64_t steps) {  // in dimension d, at most to its end
     index[d] += steps;
     for (int k = 0; k < plan.count; ++k) offset[k] += steps * plan.op[k].strides[d];
     while (d > 0 && index[d] == plan.sizes[d]) {
@@ -182,21 +199,58 @@ struct Scratch {
   const char* filled_from[kMaxOperands] = {};  // the single element that fills a row of scratch already
 };
 
+// Rows that the loop takes as they lie in memory: only pointers step from one to the next.
+void run_direct_rows(Loop loop, const Plan& p, int64_t begin, int64_t end, const double* params) {
+  alignas(64) char singles[kMaxOperands][kSingleBytes];
+  const int inner = p.ndim - 1;
+  LoopArgs args{{}, {}, {}, 0, params};
+  int64_t step[kMaxOperands];
+  for (int k = 0; k < p.count; ++k) {
+    step[k] = inner > 0 ? p.op[k].strides[inner - 1] * static_cast<int64_t>(size_of(p.op[k].memory)) : 0;
+    if (k >= p.outs) args.single[k - p.outs] = p.op[k].strides[inner] == 0;
+  }
+  Position pos(p, begin);
+  for (int64_t at = begin; at < end;) {
+    args.n = std::min(pos.left_in_row(), end - at);
+    const bool whole = inner > 0 && args.n == p.sizes[inner];
+    const int64_t rows = whole ? std::min(p.sizes[inner - 1] - pos.index[inner - 1], (end - at) / args.n) : 1;
+    char* first[kMaxOperands];
+    for (int k = 0; k < p.count; ++k) first[k] = pos.at(k);
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int k = 0; k < p.count; ++k) {
+        char* where = first[k] + row * step[k];
+        if (k < p.outs) {
+          args.out[k] = where;
+        } else if (!args.single[k - p.outs]) {
+          args.in[k - p.outs] = where;
+        } else if (row == 0 || step[k] != 0) {
+          repeat_single(singles[k], p.op[k].kernel, where, p.op[k].memory);
+          args.in[k - p.outs] = singles[k];
+        }
+      }
+      loop(args);
+    }
+    if (whole)
+      pos.advance(inner - 1, rows);
+    else
+      pos.advance(inner, args.n);
+    at += rows * args.n;
+  }
+}
+
+// Rows that pass through scratch on their way.
 void run_rows(Loop loop, const Plan& p, int64_t begin, int64_t end, const double* params) {
   Scratch scratch;
   Position pos(p, begin);
   const int inner = p.ndim - 1;
-  bool direct[kMaxOperands], all_direct = true;
+  bool direct[kMaxOperands];
   LoopArgs args{{}, {}, {}, 0, params};
   for (int k = 0; k < p.count; ++k) {
     direct[k] = p.op[k].memory == p.op[k].kernel && p.op[k].strides[inner] == 1;
-    const bool single = k >= p.outs && p.takes_single && p.op[k].strides[inner] == 0;
-    if (single) args.single[k - p.outs] = true;
-    all_direct = all_direct && (direct[k] || single);
+    if (k >= p.outs) args.single[k - p.outs] = p.takes_single && p.op[k].strides[inner] == 0;
   }
   for (int64_t at = begin; at < end;) {
-    int64_t n = std::min(pos.left_in_row(), end - at);
-    if (!all_direct) n = std::min(n, kChunk);
+    const int64_t n = std::min({pos.left_in_row(), end - at, kChunk});
     args.n = n;
     for (int k = 0; k < p.count; ++k) {
       const Operand& op = p.op[k];
@@ -341,22 +395,10 @@ void run_loop(Loop loop, const LoopSpec& spec) {
   const Plan plan(spec);
   if (plan.n == 0) return;
   neutral::parallel_for(plan.n, kGrain, [&](int64_t begin, int64_t end) {
-    if (plan.long_rows) {
-      run_rows(loop, plan, begin, end, spec.params);
-    } else {
-      run_chunks(loop, plan, begin, end, spec.params);
-    }
+    const auto run = plan.direct_rows ? run_direct_rows : plan.long_rows ? run_rows : run_chunks;
+    run(loop, plan, begin, end, spec.params);
   });
 }
-
-namespace {
-
-// Elements of another type on their way.
-template <int bytes> void convert_loop(const LoopArgs& a) {
-  if (a.out[0] != a.in[0]) std::memcpy(a.out[0], a.in[0], static_cast<size_t>(a.n) * bytes);
-}
-
-}  // namespace
 
 void copy_elements(const Tensor& dst, const Tensor& src) {
   const auto bytes = static_cast<int>(size_of(dst.dtype()));
@@ -364,12 +406,9 @@ void copy_elements(const Tensor& dst, const Tensor& src) {
   spec.outs[0] = &dst;
   spec.ins[0] = &src;
   spec.in_count = 1;
-  spec.out_types[0] = spec.in_types[0] = dst.dtype();
-  if (dst.dtype() != src.dtype()) {
-    const Loop loops[] = {nullptr, convert_loop<1>, nullptr, nullptr,        convert_loop<4>,
-                          nullptr, nullptr,         nullptr, convert_loop<8>};
-    return run_loop(loops[bytes], spec);
-  }
+  spec.out_types[0] = dst.dtype();
+  spec.in_types[0] = src.dtype();
+  if (dst.dtype() != src.dtype()) return run_loop(converter(dst.dtype(), src.dtype()), spec);
   const Plan plan(spec);
   if (plan.n == 0) return;
   static_assert(kCopyDims >= kMaxDims);

@@ -68,19 +68,33 @@ void parallel_blocks(int64_t count, void (*body)(void*, int64_t), void* context)
 #ifdef _OPENMP
   pool_started = true;
   const uint64_t mode = float_mode();  // the caller's holds for everyone who helps
-  // A thread takes a run of neighbouring blocks, half of its share of what is left: long runs let the memory stream, and
-  // the ever shorter ones towards the end even out blocks of unequal work.
-  std::atomic<int64_t> next{0};
+  // A thread begins with a part of its own, the same in every loop over as many blocks, since its cache may still hold
+  // what it touched there last; then it helps with what is left of others. It takes a run of neighbouring blocks at a
+  // time, half of the rest: long runs let the memory stream, shorter ones towards the end even out unequal work.
+  struct alignas(64) Part {
+    std::atomic<int64_t> next;
+    int64_t end;
+  };
+  constexpr int kMaxParts = 64;
+  const int parts = std::min(threads, kMaxParts);
+  Part part[kMaxParts];
+  for (int i = 0; i < parts; ++i) {
+    part[i].next.store(count * i / parts, std::memory_order_relaxed);
+    part[i].end = count * (i + 1) / parts;
+  }
 #pragma omp parallel num_threads(threads)
   {
     inside = true;
     const uint64_t own = float_mode();
     if (own != mode) set_float_mode(mode);
-    for (int64_t begin = next.load(std::memory_order_relaxed); begin < count;) {
-      const int64_t end = begin + std::max<int64_t>(1, (count - begin) / (2 * threads));
-      if (!next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
-      for (int64_t i = begin; i < end; ++i) body(context, i);
-      begin = next.load(std::memory_order_relaxed);
+    for (int k = 0; k < parts; ++k) {
+      Part& p = part[(omp_get_thread_num() + k) % parts];
+      for (int64_t begin = p.next.load(std::memory_order_relaxed); begin < p.end;) {
+        const int64_t end = begin + std::max<int64_t>(1, (p.end - begin) / 2);
+        if (!p.next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
+        for (int64_t i = begin; i < end; ++i) body(context, i);
+        begin = p.next.load(std::memory_order_relaxed);
+      }
     }
     if (own != mode) set_float_mode(own);
     inside = false;

@@ -95,6 +95,25 @@ template <class T, class F, bool first> void binary_dx(const LoopArgs& args) {
     rule(g.at(i, left), a.at(i, left), b.at(i, left), y.at(i, left)).store(out + i, left);
 }
 
+// Both gradients of a product: g is read once, and often overwritten.
+template <class T> void product_dx(const LoopArgs& args) {
+  using V = Vec<T>;
+  T* da = static_cast<T*>(args.out[0]);
+  T* db = static_cast<T*>(args.out[1]);
+  const Input<T> g(args, 0), a(args, 1), b(args, 2);
+  int64_t i = 0;
+  for (; i + V::lanes <= args.n; i += V::lanes) {
+    const V gi = g.at(i), ai = a.at(i);
+    (gi * b.at(i)).store(da + i);
+    (gi * ai).store(db + i);
+  }
+  if (const int left = static_cast<int>(args.n - i)) {
+    const V gi = g.at(i, left), ai = a.at(i, left);
+    (gi * b.at(i, left)).store(da + i, left);
+    (gi * ai).store(db + i, left);
+  }
+}
+
 template <class T, class F> void predicate(const LoopArgs& a) {
   bool* out = static_cast<bool*>(a.out[0]);
   const T* x = static_cast<const T*>(a.in[0]);
@@ -185,6 +204,9 @@ void fill_elementwise_loops(const ElementwiseArgs& args) {
 #define COMPARE(name, ...) fill_comparison<fn::name##_fn>(l.binary[static_cast<int>(Binary::name)]);
 #define BITWISE(name, ...) fill_bitwise<fn::name##_fn>(l.binary[static_cast<int>(Binary::name)]);
 #include "ops/elementwise_table.inc"
+  BinaryLoops& mul = l.binary[static_cast<int>(Binary::mul)];
+  mul.both[0] = product_dx<float>;
+  mul.both[1] = product_dx<double>;
   l.where[1] = where_loop<1>;
   l.where[4] = where_loop<4>;
   l.where[8] = where_loop<8>;

@@ -14,6 +14,7 @@ struct UnaryLoops {
 struct BinaryLoops {
   Loop value[kDTypes];
   Loop da[2], db[2];  // (g, a, b, y) -> gradients
+  Loop both[2];       // (g, a, b) -> both, for products only
 };
 struct ElementwiseLoops {
   UnaryLoops unary[static_cast<int>(Unary::count)];

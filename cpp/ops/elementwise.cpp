@@ -38,14 +38,15 @@ void run_elementwise(const Launch& l) {
   const auto& p = static_cast<const LoopPrimitive&>(l.primitive);
   const auto& attrs = l.attrs<LoopAttrs>();
   LoopSpec spec;
-  spec.outs[0] = &l.out(0);
+  spec.out_count = l.out_count;
+  for (int i = 0; i < l.out_count; ++i) spec.outs[i] = &l.out(i);
   spec.in_count = l.in_count;
   for (int i = 0; i < l.in_count; ++i) {
     spec.ins[i] = &l.in(i);
     spec.in_types[i] = attrs.compute;
   }
   const bool comparison = l.out(0).dtype() == DType::Bool;
-  spec.out_types[0] =
+  spec.out_types[0] = spec.out_types[1] =
       comparison ? (attrs.compute == DType::UInt8 ? DType::UInt8 : DType::Bool) : attrs.compute;
   spec.params = attrs.params;
   spec.takes_single = is_floating(attrs.compute) && !comparison;
@@ -247,6 +248,15 @@ template <class F, Binary row, Kind kind> struct BinaryOp {
     return d;
   }
 
+  // Of a product, where both are wanted and not recorded: in one pass.
+  static std::array<Tensor, 2> both_gradients(const Tensor& g, const Tensor& a, const Tensor& b) {
+    static const LoopPrimitive primitive{
+        {name(), run_elementwise, sizeof(LoopAttrs)}, loops.binary[static_cast<int>(row)].both, true};
+    Tensor da = empty_in_layout(g, g.sizes(), g.dtype()), db = room_for(g, g);
+    launch(primitive, {&da, &db}, {&g, &a, &b}, LoopAttrs{g.dtype(), {}});
+    return {da, db};
+  }
+
   static auto closure(const Tensor& a, const Tensor& b, const Tensor& y) {
     const bool da = a.requires_grad(), db = b.requires_grad();
     constexpr Probe ua = uses_a(), ub = uses_b();
@@ -262,6 +272,12 @@ template <class F, Binary row, Kind kind> struct BinaryOp {
     if (db) k.b_form = OperandForm::of(b, y);
     return [k = std::move(k)](const Tensor& g, Needs need) {
       const Tensor a = *k.a, b = *k.b, y = *k.y;
+      if constexpr (row == Binary::mul) {
+        if (need[0] && need[1] && !grad_enabled) {
+          auto [da, db] = both_gradients(g, a, b);
+          return std::array{in_form(k.a_form, std::move(da)), in_form(k.b_form, std::move(db))};
+        }
+      }
       return std::array{need[0] ? in_form(k.a_form, gradient<true>(g, a, b, y, !need[1])) : Tensor(),
                         need[1] ? in_form(k.b_form, gradient<false>(g, a, b, y, true)) : Tensor()};
     };

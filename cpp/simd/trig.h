@@ -4,7 +4,7 @@
 //
 // Largest errors found, in units in the last place, over random bit patterns and the useful range:
 //            sin   cos   tan   asin  acos  atan  atan2
-//   float    1.6   1.7   0.55  2.3   1.1   2.0   1.7
+//   float    1.7   1.8   0.55  2.3   1.1   2.0   1.7
 //   double   0.78  0.76  2.0   2.1   1.1   2.1   1.7
 #pragma once
 #include "simd/exp.h"
@@ -183,24 +183,15 @@ CR_INLINE HalfPi reduce_half_pi_short(const Vec<double>& x) {
   if (!all(near)) r = reduce_half_pi_large(x, r);
   return r;
 }
-// sin(r + low) up to pi/2, as r (1 + w) + low cos r with the rough cos r = 1 + 3 w. The first term of w = -r^2 / 6 + ... is
-// split, so that the larger part is exact.
-CR_INLINE Vec<float> sin_half_turn(const Vec<float>& r, const Vec<float>& low) {
+// sin(x) for x - n pi = r + low with |r| <= pi/2, but for the sign, as r (1 + w) + low. The first term of w = -r^2 / 6 + ...
+// is split, so that the larger part is exact. On levels with a fused multiply-add and for |x| <= 2^17, n times the first
+// part of pi cancels exactly, and of r only one rounding is left; the third part matters where r is small.
+CR_INLINE Vec<float> sin_half_turn(const Vec<float>& x, const Vec<float>& n) {
+  const Vec<float> r = fma(n, 0x1.777a5cp-24f, fma(n, -0x1.921fb6p1f, x)), low = n * 0x1.ee59dap-49f;
   const Vec<float> z = r * r;
   const Vec<float> w =
       fma(z, poly(z, -0x1.555510p-5f, 0x1.110db2p-7f, -0x1.9f40bap-13f, 0x1.5b6546p-19f), z * -0.125f);
-  return r + fma(r, w, low * fma(w, Vec<float>(3), Vec<float>(1)));
-}
-// x - n pi = r + low, for |x| <= 2^17 on levels with a fused multiply-add: n times the first part of pi cancels exactly.
-struct HalfTurn { Vec<float> r, low; };
-CR_INLINE HalfTurn less_half_turns(const Vec<float>& x, const Vec<float>& n) {
-  const Vec<float> a = fma(n, -0x1.921fb6p1f, x), b = n * -0x1.777a5cp-24f, r = a - b;
-  const Vec<float> b_low = fma(n, -0x1.777a5cp-24f, -b);
-  return {r, ((a - r) - b) - fma(n, -0x1.ee59dap-49f, b_low)};
-}
-CR_INLINE Mask<float> in_reach(const Vec<float>& x) { return has_fma ? abs(x) <= 0x1p17f : x != x; }
-CR_INLINE Vec<float> flip_if_odd(const Vec<float>& y, const Vec<int32_t>& n) {
-  return from_bits(bits(y) ^ (n << 31));
+  return r + fma(r, w, low);
 }
 // sin(x + turns pi/2) for arguments out of that reach, by way of double.
 inline Vec<float> sin_far(const Vec<float>& x, double turns) {
@@ -209,22 +200,22 @@ inline Vec<float> sin_far(const Vec<float>& x, double turns) {
   const Vec<float> r = narrow(a.high, b.high), n = narrow(a.n + turns, b.n + turns);
   return in_quadrant(n, sin_reduced(r), cos_reduced(r));
 }
+CR_INLINE Vec<float> near_or_far(const Vec<float>& x, const Vec<float>& a, const Vec<float>& y,
+                                 double turns) {
+  const Mask<float> near = a <= (has_fma ? 0x1p17f : 0.0f);
+  return all(near) ? y : where(near, y, sin_far(x, turns));
+}
 CR_INLINE Vec<float> sin(const Vec<float>& x) {
-  const Vec<float> magic = 0x1.8p23f, sum = fma(x, 0x1.45f306p-2f, magic);
-  const HalfTurn h = less_half_turns(x, sum - magic);
-  Vec<float> y = flip_if_odd(sin_half_turn(h.r, h.low), bits(sum));
-  const Mask<float> reached = in_reach(x);
-  if (!all(reached)) y = where(reached, y, sin_far(x, 0));
-  return where(x == 0, x, y);
+  const Vec<float> a = abs(x), magic = 0x1.8p23f, sum = fma(a, 0x1.45f306p-2f, magic);
+  const Vec<int32_t> sign = (bits(sum) << 31) ^ (bits(a) ^ bits(x));
+  const Vec<float> y = from_bits(bits(sin_half_turn(a, sum - magic)) ^ sign);
+  return near_or_far(x, a, y, 0);
 }
 // cos(x) = sin(x + pi/2): n is a whole number and a half.
 CR_INLINE Vec<float> cos(const Vec<float>& x) {
   const Vec<float> magic = 0x1.8p23f, sum = fma(x, 0x1.45f306p-2f, 0.5f) + magic;
-  const HalfTurn h = less_half_turns(x, (sum - magic) - 0.5f);
-  Vec<float> y = flip_if_odd(sin_half_turn(h.r, h.low), bits(sum));
-  const Mask<float> reached = in_reach(x);
-  if (!all(reached)) y = where(reached, y, sin_far(x, 1));
-  return y;
+  const Vec<float> y = from_bits(bits(sin_half_turn(x, (sum - magic) - 0.5f)) ^ (bits(sum) << 31));
+  return near_or_far(x, abs(x), y, 1);
 }
 CR_INLINE Vec<double> tan_for_float(const Vec<double>& x) {
   const HalfPi q = reduce_half_pi_short(x);

@@ -86,7 +86,11 @@ struct Mask {
   friend CR_INLINE Mask operator||(const Mask& a, const Mask& b) { return a | b; }
 
   friend CR_INLINE bool any(const Mask& a) { return a.bits() != 0; }
-  friend CR_INLINE bool all(const Mask& a) { return a.bits() == (1u << (registers * per_register)) - 1; }
+  friend CR_INLINE bool all(const Mask& a) {
+    M m = a.r[0];
+    CR_REGISTERS(m = static_cast<M>(m & a.r[i]))
+    return native::bits_of(m) == (1u << per_register) - 1;
+  }
   friend CR_INLINE Vec<T> where(const Mask& m, const Vec<T>& a, const Vec<T>& b) {
     Vec<T> v;
     CR_REGISTERS(v.r[i] = native::select(m.r[i], a.r[i], b.r[i]))
