@@ -195,6 +195,12 @@ def softmax(lib: Any) -> Work:
     return backward(lib, lambda: lib.softmax(x, -1), x)
 
 
+@row("softmax 1024x4096 over rows, forward and backward", 2.5, arrays(MIB4, 3, 2))
+def softmax_over_rows(lib: Any) -> Work:
+    x = lib.randn(1024, 4096, requires_grad=True)
+    return backward(lib, lambda: lib.softmax(x, 0), x)
+
+
 @row("layer_norm 4096x1024, forward and backward", 1.5, arrays(MIB4, 3, 2))
 def layer_norm(lib: Any) -> Work:
     x = lib.randn(4096, 1024, requires_grad=True)
