@@ -280,6 +280,33 @@ row("attention B1 H8 T2048 D64 causal, forward and backward", 1.3, needs.attenti
 )
 
 
+# ---- order ----
+
+
+@row("topk 10 of 4096x1024", 1)
+def topk(lib: Any) -> Work:
+    x = lib.randn(4096, 1024)
+    return lambda: lib.topk(x, 10)
+
+
+@row("topk 100 of 1e6", 3)
+def topk_long(lib: Any) -> Work:
+    x = lib.randn(10**6)
+    return lambda: lib.topk(x, 100)
+
+
+@row("sort 4096x1024", 3)
+def sort_rows(lib: Any) -> Work:
+    x = lib.randn(4096, 1024)
+    return lambda: lib.sort(x)
+
+
+@row("sort 1e6", 2.5)
+def sort(lib: Any) -> Work:
+    x = lib.randn(10**6)
+    return lambda: lib.sort(x)
+
+
 # ---- optimizers ----
 
 
