@@ -195,6 +195,12 @@ def softmax(lib: Any) -> Work:
     return backward(lib, lambda: lib.softmax(x, -1), x)
 
 
+@row("softmax 1024x4096 over rows, forward and backward", 2.5, arrays(MIB4, 3, 2))
+def softmax_over_rows(lib: Any) -> Work:
+    x = lib.randn(1024, 4096, requires_grad=True)
+    return backward(lib, lambda: lib.softmax(x, 0), x)
+
+
 @row("layer_norm 4096x1024, forward and backward", 1.5, arrays(MIB4, 3, 2))
 def layer_norm(lib: Any) -> Work:
     x = lib.randn(4096, 1024, requires_grad=True)
@@ -272,6 +278,33 @@ row("attention B4 H6 T256 D64 causal, forward and backward", 2.5, needs.attentio
 row("attention B1 H8 T2048 D64 causal, forward and backward", 1.3, needs.attention(8, 2048, 64))(
     lambda lib: attention(lib, 1, 8, 2048, 64)
 )
+
+
+# ---- order ----
+
+
+@row("topk 10 of 4096x1024", 1)
+def topk(lib: Any) -> Work:
+    x = lib.randn(4096, 1024)
+    return lambda: lib.topk(x, 10)
+
+
+@row("topk 100 of 1e6", 3)
+def topk_long(lib: Any) -> Work:
+    x = lib.randn(10**6)
+    return lambda: lib.topk(x, 100)
+
+
+@row("sort 4096x1024", 3)
+def sort_rows(lib: Any) -> Work:
+    x = lib.randn(4096, 1024)
+    return lambda: lib.sort(x)
+
+
+@row("sort 1e6", 2.5)
+def sort(lib: Any) -> Work:
+    x = lib.randn(10**6)
+    return lambda: lib.sort(x)
 
 
 # ---- optimizers ----

@@ -8,8 +8,6 @@ namespace {
 constexpr int64_t kBlockBytes = 512 << 10;  // of transformed tiles at a time: they stay in the second cache
 constexpr int64_t kFewTiles = 28;           // that a block has at least: two tiles of a product
 
-CR_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-
 // The tiles of n images of out_h x out_w outputs. They are numbered along rows, images after each other; a unit is a row
 // of tiles of an image, or a part of one where rows are long.
 struct TileGrid {
@@ -354,42 +352,42 @@ template <class T> struct WinogradWeightGrad {
 int64_t tiles_of(const ConvArgs& a) { return a.n * ceil_div(a.out_h, 2) * ceil_div(a.out_w, 2); }
 
 template <class T> void forward(const ConvArgs& a) {
-  WinogradProduct<T>{a.n,
-                     a.in_channels,
-                     a.in_h,
-                     a.in_w,
-                     a.out_channels,
-                     a.out_h,
-                     a.out_w,
-                     -a.pad_h,
-                     -a.pad_w,
-                     static_cast<const T*>(a.input),
-                     static_cast<const T*>(a.weight),
-                     a.in_channels * 9,
-                     9,
-                     false,
-                     static_cast<const T*>(a.bias),
-                     static_cast<T*>(a.out)}
-      .run();
+  const WinogradProduct<T> product{.n = a.n,
+                                   .channels = a.in_channels,
+                                   .in_h = a.in_h,
+                                   .in_w = a.in_w,
+                                   .m = a.out_channels,
+                                   .out_h = a.out_h,
+                                   .out_w = a.out_w,
+                                   .y0 = -a.pad_h,
+                                   .x0 = -a.pad_w,
+                                   .image = static_cast<const T*>(a.input),
+                                   .weight = static_cast<const T*>(a.weight),
+                                   .weight_m = a.in_channels * 9,
+                                   .weight_c = 9,
+                                   .turned = false,
+                                   .bias = static_cast<const T*>(a.bias),
+                                   .out = static_cast<T*>(a.out)};
+  product.run();
 }
 template <class T> void input_grad(const ConvArgs& a) {
-  WinogradProduct<T>{a.n,
-                     a.out_channels,
-                     a.out_h,
-                     a.out_w,
-                     a.in_channels,
-                     a.in_h,
-                     a.in_w,
-                     a.pad_h - 2,
-                     a.pad_w - 2,
-                     static_cast<const T*>(a.grad),
-                     static_cast<const T*>(a.weight),
-                     9,
-                     a.in_channels * 9,
-                     true,
-                     nullptr,
-                     static_cast<T*>(a.out)}
-      .run();
+  const WinogradProduct<T> product{.n = a.n,
+                                   .channels = a.out_channels,
+                                   .in_h = a.out_h,
+                                   .in_w = a.out_w,
+                                   .m = a.in_channels,
+                                   .out_h = a.in_h,
+                                   .out_w = a.in_w,
+                                   .y0 = a.pad_h - 2,
+                                   .x0 = a.pad_w - 2,
+                                   .image = static_cast<const T*>(a.grad),
+                                   .weight = static_cast<const T*>(a.weight),
+                                   .weight_m = 9,
+                                   .weight_c = a.in_channels * 9,
+                                   .turned = true,
+                                   .bias = nullptr,
+                                   .out = static_cast<T*>(a.out)};
+  product.run();
 }
 
 }  // namespace

@@ -2,7 +2,8 @@
 
 #include "core/parallel_for.h"
 #include "kernels/gemm_tile.h"
-#include "simd/vec.h"
+#include "kernels/rows.h"
+#include "kernels/sizes.h"
 
 namespace chainrule::CR_ISA {
 namespace {
@@ -11,9 +12,6 @@ constexpr int64_t kBlockBytes = 128 << 10;  // a thread's share at a time
 constexpr int64_t kStreamBytes = 40 << 20;  // read and written: more than caches keep
 constexpr int64_t kStreamTransposed =
     4 << 20;  // written: a power of two between the rows evicts lines half written
-
-CR_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-CR_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // A position among the dimensions [0, ndim) of a copy, and where it lies in both.
 struct Walk {
@@ -43,13 +41,11 @@ struct Walk {
 
 // n elements of both in a row.
 template <class T> CR_INLINE void copy_row(T* dst, const T* src, int64_t n) {
-  constexpr int64_t lanes = 64 / sizeof(T);
   if constexpr (sizeof(T) == 1) {
     std::memcpy(dst, src, static_cast<size_t>(n));
   } else {
-    int64_t i = 0;
-    for (; i + lanes <= n; i += lanes) Vec<T>::load(src + i).store(dst + i);
-    if (i < n) Vec<T>::load(src + i, static_cast<int>(n - i)).store(dst + i, static_cast<int>(n - i));
+    each_vector<T>(n, [&](int64_t i, int count)
+                          CR_LAMBDA_INLINE { Vec<T>::load(src + i, count).store(dst + i, count); });
   }
 }
 
@@ -77,20 +73,21 @@ template <class T> void copy_rows(const StridedCopyArgs& a) {
   T* const to = static_cast<T*>(a.dst);
   const T* const from = static_cast<const T*>(a.src);
   if (rows == 1 && ds == 1 && ss == 1) return copy_flat(to, from, n);
-  parallel_for(rows, most(1, kBlockBytes / (n * int64_t{sizeof(T)})), [&](int64_t begin, int64_t end) {
-    Walk at(a, inner, begin);
-    for (int64_t row = begin; row < end; ++row, at.next()) {
-      T* dst = to + at.dst;
-      const T* src = from + at.src;
-      if (ds == 1 && ss == 1) {
-        copy_row(dst, src, n);
-      } else if (ds == 1 && ss == 0) {
-        for (int64_t i = 0; i < n; ++i) dst[i] = *src;
-      } else {
-        for (int64_t i = 0; i < n; ++i) dst[i * ds] = src[i * ss];
-      }
-    }
-  });
+  parallel_for(rows, most<int64_t>(1, kBlockBytes / (n * int64_t{sizeof(T)})),
+               [&](int64_t begin, int64_t end) {
+                 Walk at(a, inner, begin);
+                 for (int64_t row = begin; row < end; ++row, at.next()) {
+                   T* dst = to + at.dst;
+                   const T* src = from + at.src;
+                   if (ds == 1 && ss == 1) {
+                     copy_row(dst, src, n);
+                   } else if (ds == 1 && ss == 0) {
+                     for (int64_t i = 0; i < n; ++i) dst[i] = *src;
+                   } else {
+                     for (int64_t i = 0; i < n; ++i) dst[i * ds] = src[i * ss];
+                   }
+                 }
+               });
 }
 
 // A square of 64 bytes a side: dst[i * dst_row + j] = src[i + j * src_col].
@@ -131,7 +128,7 @@ template <class T> void transpose(const StridedCopyArgs& a) {
   // Streamed, a strip is L columns of dst, so that src is read in rows; else L rows, so that dst is written in rows.
   const int64_t across = streams ? cols : rows, along = streams ? rows : cols;
   const int64_t strips = (across + L - 1) / L;
-  parallel_for(count * strips, most(1, kBlockBytes / (L * along * int64_t{sizeof(T)})),
+  parallel_for(count * strips, most<int64_t>(1, kBlockBytes / (L * along * int64_t{sizeof(T)})),
                [&](int64_t begin, int64_t end) {
                  for (int64_t s = begin; s < end; ++s) {
                    const Walk at(a, outer, s / strips);
@@ -166,7 +163,7 @@ void transpose_bytes(const StridedCopyArgs& a) {
   int64_t count = 1;
   for (int d = 0; d < outer; ++d) count *= a.sizes[d];
   const int64_t strips = (rows + L - 1) / L;
-  parallel_for(count * strips, most(1, kBlockBytes / (L * cols)), [&](int64_t begin, int64_t end) {
+  parallel_for(count * strips, most<int64_t>(1, kBlockBytes / (L * cols)), [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) {
       const Walk at(a, outer, s / strips);
       char* dst = static_cast<char*>(a.dst) + at.dst;

@@ -23,8 +23,6 @@ template <class T> CR_INLINE Vec<T> floor_divide(const Vec<T>& a, const Vec<T>& 
 
 namespace {
 
-// Loops over bytes copy n first: a byte that is written could lie anywhere, also there.
-
 // An argument of n elements, or one for all: then every position is that of the first vector.
 template <class T> struct Input {
   const T* data;

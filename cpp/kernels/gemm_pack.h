@@ -3,15 +3,12 @@
 //   B panel of kPanel columns:         dst[k * kPanel + j], padded with zeros to a whole register
 #pragma once
 #include "kernels/gemm_tile.h"
+#include "kernels/sizes.h"
 
 namespace chainrule::CR_ISA {
 
 inline constexpr int kBlockK = 256;  // part of the definition of a product: see gemm.h
 template <class T> inline constexpr int kPanel = kTileVectors * Reg<T>::W;
-
-template <class T> CR_INLINE T least(T a, T b) { return a < b ? a : b; }
-template <class T> CR_INLINE T most(T a, T b) { return a > b ? a : b; }
-CR_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // A strided matrix. Strides in elements, any sign.
 template <class T> struct Mat {

@@ -5,18 +5,15 @@
 #include "core/alloc.h"
 #include "core/parallel_for.h"
 #include "kernels/deinterleave.h"
+#include "kernels/sizes.h"
 #include "simd/vec.h"
 
 namespace chainrule::CR_ISA {
 namespace {
 
-int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 template <class F> void for_planes(const PoolArgs& a, F f) {
   const int64_t work = a.in_h * a.in_w + a.out_h * a.out_w * 4;
-  parallel_for(a.planes, most(1, 65536 / most(1, work)), [&](int64_t begin, int64_t end) {
+  parallel_for(a.planes, most<int64_t>(1, 65536 / most<int64_t>(1, work)), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) f(i);
   });
 }
@@ -93,7 +90,7 @@ template <class T> void max_plane(const PoolArgs& a, int64_t plane, const PoolRo
     const int64_t last = least(a.kernel_h, ceil_div(a.in_h - y0, a.dilation_h));
     for (int64_t r = first; r < last; ++r) rows.fill(r, in + (y0 + r * a.dilation_h) * a.in_w);
     for (int64_t x = 0; x < a.out_w; x += L) {
-      const int count = static_cast<int>(least(L, a.out_w - x));
+      const int count = static_cast<int>(least<int64_t>(L, a.out_w - x));
       const Vec<I> column =
           Vec<I>::iota() * static_cast<I>(a.stride_w) + static_cast<I>(x * a.stride_w - a.pad_w);
       // Without anything above -inf the index is that of the first element inside of the image; a dilated window can
@@ -152,7 +149,7 @@ template <class T> void max_plane_2x2(const PoolArgs& a, int64_t plane) {
       a.out_h * a.out_w;  // outputs of the plane: a whole vector may be stored over those that come later
   for (int64_t oy = 0; oy < a.out_h; ++oy, in += 2 * a.in_w) {
     for (int64_t x = 0; x < a.out_w; x += L) {
-      const int count = static_cast<int>(least(L, a.out_w - x));
+      const int count = static_cast<int>(least<int64_t>(L, a.out_w - x));
       const Pairs<T> top(in + 2 * x, count), bottom(in + a.in_w + 2 * x, count);
       // Above -inf or NaN, in the order of the window; without any the index is that of the first.
       const Vec<I> place = Vec<I>::iota() * I{2} + static_cast<I>(oy * 2 * a.in_w + 2 * x);
@@ -166,7 +163,7 @@ template <class T> void max_plane_2x2(const PoolArgs& a, int64_t plane) {
       take(top.second, 1);
       take(bottom.first, width);
       take(bottom.second, width + 1);
-      const int stored = static_cast<int>(least(L, left));
+      const int stored = static_cast<int>(least<int64_t>(L, left));
       best.store(out, stored);
       I found[L];
       at.store(found);
@@ -185,7 +182,7 @@ template <class T> void max_plane_2x2(const PoolArgs& a, int64_t plane) {
 template <class T> void max_pool(const PoolArgs& a) {
   const int64_t work = a.in_h * a.in_w + a.out_h * a.out_w * a.kernel_h * a.kernel_w;
   const bool fast = is_2x2(a);
-  parallel_for(a.planes, most(1, 65536 / most(1, work)), [&](int64_t begin, int64_t end) {
+  parallel_for(a.planes, most<int64_t>(1, 65536 / most<int64_t>(1, work)), [&](int64_t begin, int64_t end) {
     if (fast) {
       for (int64_t i = begin; i < end; ++i) max_plane_2x2<T>(a, i);
       return;
@@ -224,7 +221,7 @@ struct Window {
     begin = o * stride - pad;
     end = least(begin + kernel, size + pad);
     count = end - begin;
-    begin = most(begin, 0);
+    begin = most<int64_t>(begin, 0);
     end = least(end, size);
     if (!include_pad) count = end - begin;
   }

@@ -16,7 +16,7 @@ struct SoftmaxArgs {
 };
 CR_KERNEL(softmax, SoftmaxArgs)
 
-// dx = y (g - sum(g y)), and dx = g - e^y sum(g) for log_softmax. dx may not be g.
+// dx = y (g - sum(g y)), and dx = g - e^y sum(g) for log_softmax. dx may be g.
 struct SoftmaxGradArgs {
   DType dtype;
   bool log;

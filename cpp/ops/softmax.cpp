@@ -1,5 +1,6 @@
 #include "ops/softmax.h"
 
+#include "autograd/accumulate.h"
 #include "autograd/record.h"
 #include "kernels/softmax.h"
 #include "ops/elementwise.h"
@@ -36,10 +37,10 @@ Tensor forward(const char* op, bool log, const Tensor& x, int dim) {
   launch(log ? kLogSoftmax : kSoftmax, {&y}, {&m.x}, SoftmaxAttrs{log, m.outer, m.n, m.inner});
   return y;
 }
-// One fused pass; y is contiguous, being a result.
+// One fused pass, over g where nobody will miss it; y is contiguous, being a result.
 Tensor fused_dx(bool log, const Tensor& g, const Tensor& y, int dim) {
+  const Tensor dx = may_overwrite(g) && g.is_contiguous() ? g : empty(y.sizes(), y.dtype());
   const Middle m = as_middle(g, dim), result = as_middle(y, dim);
-  const Tensor dx = empty(y.sizes(), y.dtype());
   launch(log ? kLogSoftmaxDx : kSoftmaxDx, {&dx}, {&m.x, &result.x},
          SoftmaxAttrs{log, m.outer, m.n, m.inner});
   return dx;

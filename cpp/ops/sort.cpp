@@ -65,50 +65,131 @@ template <class E> void sort_by_digits(std::vector<E>& row, std::vector<E>& room
   }
 }
 
-// The k smallest, in order, of elements that come one by one: those that can be among them wait in a short
-// list.
-template <class E, class Make>
-void keep_smallest(std::vector<E>& kept, int64_t n, int64_t k, const Make& make) {
-  const auto room = static_cast<size_t>(2 * k + 64);
-  kept.clear();
-  kept.reserve(room);
-  uint64_t bound = UINT64_MAX;  // the largest key that may still count
-  auto shorten = [&] {
-    std::nth_element(kept.begin(), kept.begin() + (k - 1), kept.end());
-    kept.resize(static_cast<size_t>(k));
-    bound = key_of(kept.back());
-  };
-  for (int64_t i = 0; i < n; ++i) {
-    const E e = make(i);
-    if (key_of(e) > bound) continue;
-    kept.push_back(e);
-    if (kept.size() == room) shorten();
-  }
-  if (kept.size() > static_cast<size_t>(k)) shorten();
-  std::sort(kept.begin(), kept.end());
+// Is x in front of `last`, or perhaps, where either is NaN?
+template <bool descending, class T> bool may_precede(T x, T last) {
+  return descending ? !(x <= last) : !(x >= last);
 }
 
+// The first k of a row, in order. Those that can be among them wait in a list, whose k-th tells of most blocks that they
+// hold none: a short list is always in order, a longer one is cut to k when it has grown to twice that.
+template <bool descending, class E, class T, class Make>
+void first_few(std::vector<E>& kept, const T* p, int64_t n, int64_t k, const Make& make) {
+  const auto want = static_cast<size_t>(k), room = 2 * want;
+  const bool in_order = k <= 64;
+  bool bounded = false;
+  uint64_t bound = 0;  // the key of the k-th so far: an equal one that comes later is behind it
+  T last{};
+  auto tighten = [&] {
+    bounded = true;
+    bound = key_of(kept.back());
+    last = p[position_of(kept.back())];
+  };
+  auto cut = [&] {
+    std::nth_element(kept.begin(), kept.begin() + (k - 1), kept.end());
+    kept.resize(want);
+    tighten();
+  };
+  auto take = [&](const E& e) {
+    if (!in_order) {
+      kept.push_back(e);
+      if (kept.size() == room) cut();
+      return;
+    }
+    if (kept.size() < want) kept.push_back(e);
+    size_t at = kept.size() - 1;
+    for (; at > 0 && e < kept[at - 1]; --at) kept[at] = kept[at - 1];
+    kept[at] = e;
+    if (kept.size() == want) tighten();
+  };
+  kept.clear();
+  kept.reserve(room);
+  int64_t i = 0;
+  for (; i < n && !bounded; ++i) take(make(i));
+  constexpr int64_t kBlock = 16;
+  while (i < n) {
+    const int64_t end = std::min(i + kBlock, n);
+    int any = end - i < kBlock;
+    if (any == 0)  // without branches, for vectors
+      for (int64_t j = 0; j < kBlock; ++j) any |= may_precede<descending>(p[i + j], last);
+    if (any == 0) {
+      i = end;
+      continue;
+    }
+    for (; i < end; ++i) {
+      if (!may_precede<descending>(p[i], last)) continue;
+      if (const E e = make(i); key_of(e) < bound) take(e);
+    }
+  }
+  if (kept.size() > want) cut();
+  if (!in_order) std::sort(kept.begin(), kept.end());
+}
+
+// Which keys a row holds.
+struct KeyRange { uint64_t low, high; };
+template <class T> KeyRange key_range(const T* p, int64_t n) {
+  auto low = order_key(p[0]), high = low;
+  for (int64_t i = 1; i < n; ++i) {
+    const auto key = order_key(p[i]);
+    low = std::min(low, key);
+    high = std::max(high, key);
+  }
+  return {low, high};
+}
+template <class T> constexpr KeyRange all_keys() { return {0, static_cast<decltype(order_key(T{}))>(-1)}; }
+
+enum class Wanted { Order, Last };
 struct SortAttrs {
   int64_t k;  // how many of each row are wanted
   bool descending;
+  Wanted wanted;  // all k in order, or only the last of them
 };
+
+// The k-th of a row: keys are counted by their first digits, so that only those that begin as the k-th does are compared.
+template <class E, class T, class Make>
+int64_t last_of_row(std::vector<E>& row, const T* p, int64_t n, int64_t k, KeyRange keys, bool descending,
+                    const Make& make) {
+  constexpr int kBits = 11;
+  const int shift = std::max(0, static_cast<int>(std::bit_width(keys.high - keys.low)) - kBits);
+  auto digit = [&](int64_t i) {
+    const uint64_t key = order_key(p[i]);
+    return (descending ? keys.high - key : key - keys.low) >> shift;
+  };
+  row.clear();
+  if (n < 4096) {
+    for (int64_t i = 0; i < n; ++i) row.push_back(make(i));
+  } else {
+    int64_t counts[1 << kBits] = {};
+    for (int64_t i = 0; i < n; ++i) ++counts[digit(i)];
+    uint64_t wanted = 0;
+    for (; counts[wanted] < k; ++wanted) k -= counts[wanted];
+    row.reserve(static_cast<size_t>(counts[wanted]));
+    for (int64_t i = 0; i < n; ++i)
+      if (digit(i) == wanted) row.push_back(make(i));
+  }
+  std::nth_element(row.begin(), row.begin() + (k - 1), row.end());
+  return position_of(row[static_cast<size_t>(k - 1)]);
+}
 
 template <class E, class T>
 void first_of_row(std::vector<E>& row, std::vector<E>& room, const T* p, int64_t n, const SortAttrs& a,
-                  uint64_t low, uint64_t high, int64_t* out) {
+                  KeyRange keys, int64_t* out) {
   auto make = [&](int64_t i) {
     const uint64_t key = order_key(p[i]);
     E e;
-    put(e, a.descending ? high - key : key - low, i);
+    put(e, a.descending ? keys.high - key : key - keys.low, i);
     return e;
   };
+  if (a.wanted == Wanted::Last) {
+    *out = last_of_row(row, p, n, a.k, keys, a.descending, make);
+    return;
+  }
   if (a.k < n / 8) {
-    keep_smallest(row, n, a.k, make);
+    a.descending ? first_few<true>(row, p, n, a.k, make) : first_few<false>(row, p, n, a.k, make);
   } else {
     row.resize(static_cast<size_t>(n));
     for (int64_t i = 0; i < n; ++i) row[static_cast<size_t>(i)] = make(i);
     if (n >= 400) {
-      sort_by_digits(row, room, high - low);
+      sort_by_digits(row, room, keys.high - keys.low);
     } else {
       std::sort(row.begin(), row.end());
     }
@@ -116,11 +197,11 @@ void first_of_row(std::vector<E>& row, std::vector<E>& room, const T* p, int64_t
   for (int64_t i = 0; i < a.k; ++i) out[i] = position_of(row[static_cast<size_t>(i)]);
 }
 
-// The positions of each row's first k elements in order.
+// The positions of each row's first k elements in order, or that of the k-th.
 void run_argsort(const Launch& l) {
   const Tensor& x = l.in(0);
   const auto a = l.attrs<SortAttrs>();
-  const int64_t n = x.size(-1);
+  const int64_t n = x.size(-1), results = a.wanted == Wanted::Last ? 1 : a.k;
   if (x.numel() == 0 || a.k == 0) return;
   auto* out = l.out(0).data<int64_t>();
   visit_dtype(x.dtype(), [&](auto v) {
@@ -130,16 +211,13 @@ void run_argsort(const Launch& l) {
       std::vector<Wide> wide_row, wide_room;
       for (int64_t r = begin; r < end; ++r) {
         const T* p = x.data<T>() + r * n;
-        uint64_t low = UINT64_MAX, high = 0;
-        for (int64_t i = 0; i < n; ++i) {
-          const uint64_t key = order_key(p[i]);
-          low = std::min(low, key);
-          high = std::max(high, key);
-        }
-        if (high - low <= UINT32_MAX && n <= int64_t{UINT32_MAX}) {
-          first_of_row(row, room, p, n, a, low, high, out + r * a.k);
+        // The range saves passes over the digits; a few elements do without.
+        const bool few = a.wanted == Wanted::Order && a.k < n / 8;
+        const KeyRange keys = few ? all_keys<T>() : key_range(p, n);
+        if (keys.high - keys.low <= UINT32_MAX && n <= int64_t{UINT32_MAX}) {
+          first_of_row(row, room, p, n, a, keys, out + r * results);
         } else {
-          first_of_row(wide_row, wide_room, p, n, a, low, high, out + r * a.k);
+          first_of_row(wide_row, wide_room, p, n, a, keys, out + r * results);
         }
       }
     });
@@ -147,15 +225,16 @@ void run_argsort(const Launch& l) {
 }
 const Primitive kArgsort{"argsort", run_argsort, sizeof(SortAttrs)};
 
-Tensor first_in_order(const char* op, const Tensor& x, int64_t k, int64_t dim, bool descending) {
+Tensor first_in_order(const char* op, const Tensor& x, int64_t k, int64_t dim, bool descending,
+                      Wanted wanted = Wanted::Order) {
   const int d = check_dim(op, dim, x.dim());
   NoGrad no_grad;
   if (x.dim() == 0) return zeros({}, DType::Int64);
   const Tensor rows = contiguous(transpose(detach(x), d, -1));
   Dims sizes = rows.sizes();
-  sizes[x.dim() - 1] = k;
+  sizes[x.dim() - 1] = wanted == Wanted::Last ? 1 : k;
   Tensor order = empty(sizes, DType::Int64);
-  launch(kArgsort, {&order}, {&rows}, SortAttrs{k, descending});
+  launch(kArgsort, {&order}, {&rows}, SortAttrs{k, descending, wanted});
   return detach(contiguous(transpose(order, d, -1)));
 }
 
@@ -192,11 +271,7 @@ std::pair<Tensor, Tensor> kthvalue(const Tensor& x, int64_t k, int64_t dim, bool
   CR_CHECK(k >= 1 && k <= (x.dim() ? x.size(d) : 1),
            "kthvalue: selected number k out of range for dimension ", d, ", got ", k);
   if (x.dim() == 0) return sort(x, 0, false);
-  Tensor order;
-  {
-    NoGrad no_grad;
-    order = detach(contiguous(narrow(first_in_order("kthvalue", x, k, d, false), d, k - 1, 1)));
-  }
+  const Tensor order = first_in_order("kthvalue", x, k, d, false, Wanted::Last);
   const auto [value, index] = chosen("kthvalue", x, d, order);
   if (keepdim) return {value, index};
   return {squeeze(value, {d}), detach(squeeze(index, {d}))};
