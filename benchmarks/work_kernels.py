@@ -137,6 +137,12 @@ def where(lib: Any) -> Work:
     return lambda: lib.where(x > 0, x, y)
 
 
+@row("int64 to float32 1e6", 1, arrays(10**6, 2, 1))  # 8 bytes an element to read
+def int64_to_float32(lib: Any) -> Work:
+    x = lib.arange(10**6)
+    return lambda: x.float()
+
+
 @row("sum of 4096x1024 over columns", 1.5, arrays(MIB4, 1, 0))
 def column_sum(lib: Any) -> Work:
     x = lib.randn(4096, 1024)

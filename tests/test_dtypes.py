@@ -95,6 +95,16 @@ def test_conversion(pair):
     assert given.to(given.dtype) is given
 
 
+def test_integers_of_any_size_round_once():
+    """int64 to float32: to the nearest, ties to even, also where a double between would round a second time."""
+    edges = np.array([2**24 + 1, 2**25 + 3, 2**51 - 1, 2**51, 2**53 + 1, 2**60 + 2**36 + 1, 2**63 - 1])
+    random = np.random.default_rng(1).integers(-(2**63), 2**63 - 1, 1000) >> np.arange(1000) % 62
+    numbers = np.concatenate([edges, -edges, random, np.array([-(2**63), 0, 1, -1])])
+    for start in range(3):
+        given = numbers[start:]
+        np.testing.assert_array_equal(array(cr.tensor(given).float()), given.astype(np.float32))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_shorthands(dtype):
     a = ones(dtype, 1)

@@ -12,12 +12,36 @@ template <class To, class From> void convert(const LoopArgs& a) {
 }
 
 #if defined(__AVX2__) && !defined(__AVX512DQ__)
-// AVX2 has no instruction for these, and what the compiler makes of halves takes twice as long as one at a time.
+// AVX2 has no instruction for these. Added to the bits of 1.5 * 2^52, a number of less than 52 bits is the last part of
+// a double, so that it takes one subtraction, which is exact, and one rounding.
 template <> void convert<float, int64_t>(const LoopArgs& a) {
-  float* to = static_cast<float*>(a.out[0]);
-  const volatile int64_t* from = static_cast<const int64_t*>(a.in[0]);
-#pragma GCC unroll 8
-  for (int64_t i = 0, n = a.n; i < n; ++i) to[i] = static_cast<float>(from[i]);
+  typedef int64_t Ints __attribute__((vector_size(32), aligned(8), may_alias));
+  typedef double Doubles __attribute__((vector_size(32)));
+  typedef float Floats __attribute__((vector_size(16), aligned(4), may_alias));
+  constexpr int64_t kReach = int64_t{1} << 51, kBits = 0x4338000000000000;
+  float* const to = static_cast<float*>(a.out[0]);
+  const int64_t* const from = static_cast<const int64_t*>(a.in[0]);
+  int64_t i = 0;
+  const auto one_by_one = [&](int64_t end) {
+    for (; i < end; ++i) to[i] = static_cast<float>(from[i]);
+  };
+  while (i + 16 <= a.n) {
+    Ints x[4], beyond = {};
+    for (int u = 0; u < 4; ++u) {
+      x[u] = *reinterpret_cast<const Ints*>(from + i + 4 * u);
+      beyond |= (x[u] + kReach) & ~(2 * kReach - 1);
+    }
+    if ((beyond[0] | beyond[1] | beyond[2] | beyond[3]) != 0) {
+      one_by_one(i + 16);
+      continue;
+    }
+    for (int u = 0; u < 4; ++u) {
+      const Doubles d = reinterpret_cast<Doubles>(x[u] + kBits) - 0x1.8p52;
+      *reinterpret_cast<Floats*>(to + i + 4 * u) = __builtin_convertvector(d, Floats);
+    }
+    i += 16;
+  }
+  one_by_one(a.n);
 }
 #endif
 

@@ -80,43 +80,42 @@ template <class T> struct Slab {
     if (tail) pack_tail();
     for (ip0 = 0; ip0 < rows(); ip0 += step) {
       if (pa) pack_rows();
-      for (int64_t jp = 0; jp < cols(); ++jp)
-        for (int64_t ip = ip0; ip < least(ip0 + step, rows()); ++ip) compute_tile(ip, jp);
+      for (int64_t jp = 0, all = cols(); jp < all; ++jp) multiply_panel(jp);
     }
   }
 
-  // A tile meets the K blocks in a row, its sums in a buffer of their own: the rows of c, often a power of two apart,
-  // would push each other out of the first cache.
-  void compute_tile(int64_t ip, int64_t jp) const {
+  // The tiles of the rows in hand by a panel of B. Each meets the K blocks in a row, its sums in a buffer of their own: the
+  // rows of c, often a power of two apart, would push each other out of the first cache.
+  void multiply_panel(int64_t jp) const {
     constexpr int P = kPanel<T>;
     alignas(64) T sums[kTileRows * P];
-    const int r = height(ip), w = width(jp), nv = static_cast<int>(ceil_div(w, Reg<T>::W));
-    const int64_t i = ip * h, j = j0 + jp * P;
+    const int w = width(jp), nv = static_cast<int>(ceil_div(w, Reg<T>::W));
     const bool in_place = pb == nullptr && !(tail && jp == cols() - 1);
+    const ptrdiff_t ldb = in_place ? p.b.row : P;
+    const int64_t j = j0 + jp * P, all = blocks();
     TileOut<T> o;
-    o.c = sums;
-    o.ldc = P;
-    o.old = p.c + i * p.ldc + j;
-    o.ld_old = p.ldc;
     o.alpha = p.alpha;
-    o.row_bias = o.col_bias = nullptr;
     o.tail = w - (nv - 1) * Reg<T>::W;
-    for (int64_t kb = 0; kb < blocks(); ++kb) {
-      const int64_t k = k0 + kb * kBlockK;
-      o.beta = k == 0 ? p.beta : T(1);
-      if (kb == blocks() - 1) {
-        o.c = p.c + i * p.ldc + j;
-        o.ldc = p.ldc;
-        if (k + kBlockK >= p.k) {
-          o.row_bias = p.row_bias ? p.row_bias + i : nullptr;
-          o.col_bias = p.col_bias ? p.col_bias + j : nullptr;
-        }
+    for (int64_t ip = ip0, end = least(ip0 + step, rows()); ip < end; ++ip) {
+      const int64_t i = ip * h;
+      const auto fn = tiles<T>.fn[pa != nullptr][nv - 1][height(ip) - 1];
+      T* const c = p.c + i * p.ldc + j;
+      o.old = c;
+      o.ld_old = p.ldc;
+      for (int64_t kb = 0; kb < all; ++kb) {
+        const int64_t k = k0 + kb * kBlockK;
+        const bool finished = k + kBlockK >= p.k, kept = kb < all - 1;
+        o.c = kept ? sums : c;
+        o.ldc = kept ? P : p.ldc;
+        o.beta = k == 0 ? p.beta : T(1);
+        o.row_bias = finished && p.row_bias ? p.row_bias + i : nullptr;
+        o.col_bias = finished && p.col_bias ? p.col_bias + j : nullptr;
+        const T* a = pa ? a_panel(kb, ip) : p.a.at(i, k);
+        const T* b = in_place ? p.b.at(k, j) : pb ? b_panel(kb, jp) : tail + kb * P * kBlockK;
+        fn(depth(kb), a, p.a.row, p.a.col, b, ldb, o);
+        o.old = sums;
+        o.ld_old = P;
       }
-      const T* a = pa ? a_panel(kb, ip) : p.a.at(i, k);
-      const T* b = in_place ? p.b.at(k, j) : pb ? b_panel(kb, jp) : tail + kb * P * kBlockK;
-      tiles<T>.fn[pa != nullptr][nv - 1][r - 1](depth(kb), a, p.a.row, p.a.col, b, in_place ? p.b.row : P, o);
-      o.old = sums;
-      o.ld_old = P;
     }
   }
 };
