@@ -129,9 +129,12 @@ inline constexpr int64_t kPartBytes = 8 << 20;  // of parts of sums that wait to
 template <class T> bool packs_b(const Product<T>& p) {
   return p.b.col != 1 || (p.m > 4 * kTileRows && p.k * p.n * int64_t{sizeof(T)} > 40960);
 }
-// A in place: when few panels of columns read it, and the cache lines that a tile touches are used up soon.
+// A in place: while columns are too few to repay its packing, the cache lines that a tile touches are used up soon, and
+// its rows do not push each other out of the first cache. A tile of few rows reads few streams.
 template <class T> bool packs_a(const Product<T>& p) {
-  return p.n > 8 * kPanel<T> || (p.a.col != 1 && p.n > kPanel<T>);
+  if (p.a.col != 1) return p.n > kPanel<T>;
+  const bool conflicts = p.a.row * ptrdiff_t{sizeof(T)} % 4096 == 0;
+  return p.n > (kTileRows > 8 || conflicts ? 8 * kPanel<T> : 512);
 }
 
 // On the calling thread. m, n, k > 0.
