@@ -56,8 +56,11 @@ bool is_sole_owner(const Tensor& t) {
   return t.impl()->owners() == 1 && s.owners() == 1 && s.free_owner == nullptr && t.impl()->python == nullptr;
 }
 
-bool may_overwrite(const Tensor& g) {
-  return !grad_enabled && current_node != nullptr && !current_node->extras && is_sole_owner(g);
+Tensor room_for(const Tensor& g, const Tensor& like) {
+  const bool over = !grad_enabled && current_node != nullptr && !current_node->extras && is_sole_owner(g) &&
+                    g.dtype() == like.dtype() && g.sizes() == like.sizes() && g.strides() == like.strides() &&
+                    is_dense(g);
+  return over ? g : empty_in_layout(like, like.sizes(), like.dtype());
 }
 
 Tensor accumulate(Tensor a, Tensor b) {

@@ -18,7 +18,8 @@ struct AccumulateGrad final : Node {
 // a + b, into the memory of one that nobody else can see.
 Tensor accumulate(Tensor a, Tensor b);
 bool is_sole_owner(const Tensor& t);
-// May the node that runs write its own result over the gradient that it was given? Not where a hook will look at it.
-bool may_overwrite(const Tensor& g);
+// Where the node that runs puts a derivative of the form of `like`: over the gradient g that it was given, where nobody
+// will miss that, and not where a hook will look at it.
+Tensor room_for(const Tensor& g, const Tensor& like);
 
 }  // namespace chainrule

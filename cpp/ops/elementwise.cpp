@@ -61,13 +61,6 @@ LoopAttrs attrs_of(DType compute, const double* p) {
   return p == nullptr ? LoopAttrs{compute, {}} : LoopAttrs{compute, {p[0], p[1]}};
 }
 
-// Where a derivative goes that is read off g element by element: over g itself, where nobody will miss it.
-Tensor room_for(const Tensor& g, const Tensor& like) {
-  const bool over = may_overwrite(g) && g.dtype() == like.dtype() && g.sizes() == like.sizes() &&
-                    g.strides() == like.strides() && is_dense(g);
-  return over ? g : empty_in_layout(like, like.sizes(), like.dtype());
-}
-
 // ---- one argument ----
 
 constexpr double kNoParams[2] = {};

@@ -37,10 +37,11 @@ Tensor forward(const char* op, bool log, const Tensor& x, int dim) {
   launch(log ? kLogSoftmax : kSoftmax, {&y}, {&m.x}, SoftmaxAttrs{log, m.outer, m.n, m.inner});
   return y;
 }
-// One fused pass, over g where nobody will miss it; y is contiguous, being a result.
+// One fused pass.
 Tensor fused_dx(bool log, const Tensor& g, const Tensor& y, int dim) {
-  const Tensor dx = may_overwrite(g) && g.is_contiguous() ? g : empty(y.sizes(), y.dtype());
-  const Middle m = as_middle(g, dim), result = as_middle(y, dim);
+  const Middle result = as_middle(y, dim);
+  const Tensor dx = room_for(g, result.x);  // before `m` holds g, too
+  const Middle m = as_middle(g, dim);
   launch(log ? kLogSoftmaxDx : kSoftmaxDx, {&dx}, {&m.x, &result.x},
          SoftmaxAttrs{log, m.outer, m.n, m.inner});
   return dx;
