@@ -29,7 +29,7 @@ inline constexpr int64_t kSlabBytes = 2 << 20;   // of packed B
 template <class T> struct Slab {
   const Product<T>& p;
   int h;  // rows a panel of A
-  int64_t j0, n, k0, kn;
+  int64_t j0, n, k0, kn, block;
   T* pa;         // packed panels [ip0, ip0 + step) of A: [K block][panel], or null: read in place
   T* pb;         // packed B: [K block][panel], or null
   T* tail;       // with B in place: its last panel, packed, when that is not whole registers; else null
@@ -42,8 +42,8 @@ template <class T> struct Slab {
   int height(int64_t ip) const { return static_cast<int>(least<int64_t>(h, p.m - ip * h)); }
   int width(int64_t jp) const { return static_cast<int>(least<int64_t>(kPanel<T>, n - jp * kPanel<T>)); }
   int depth(int64_t kb) const { return static_cast<int>(least<int64_t>(kBlockK, kn - kb * kBlockK)); }
-  T* a_panel(int64_t kb, int64_t ip) const { return pa + (kb * step + ip - ip0) * h * kBlockK; }
-  T* b_panel(int64_t kb, int64_t jp) const { return pb + (kb * cols() + jp) * kPanel<T> * kBlockK; }
+  T* a_panel(int64_t kb, int64_t ip) const { return pa + (kb * step + ip - ip0) * h * block; }
+  T* b_panel(int64_t kb, int64_t jp) const { return pb + (kb * cols() + jp) * kPanel<T> * block; }
 
   void pack_rows() const {
     for (int64_t ip = ip0; ip < least(ip0 + step, rows()); ++ip)
@@ -143,7 +143,8 @@ template <class T> void multiply_here(const Product<T>& p, bool pack_a, bool pac
   constexpr int64_t kSize = sizeof(T);
   const int h = tile_height(p.m);
   const int64_t blocks = ceil_div(p.k, kBlockK), cols = ceil_div(p.n, P);
-  const int64_t kn = ceil_div(blocks, ceil_div(blocks, kGroupK)) * kBlockK;  // slabs of equal size
+  const int64_t block = least<int64_t>(kBlockK, p.k);
+  const int64_t kn = ceil_div(blocks, ceil_div(blocks, kGroupK)) * block;  // slabs of equal size
   const int64_t most_cols = most<int64_t>(1, kSlabBytes / (kn * P * kSize));
   const int64_t n = pack_b ? ceil_div(cols, ceil_div(cols, most_cols)) * P : p.n;
   const int64_t step = least(ceil_div(p.m, h), most<int64_t>(1, kRowBytes / (h * kn * kSize)));
@@ -153,15 +154,11 @@ template <class T> void multiply_here(const Product<T>& p, bool pack_a, bool pac
   Scratch<T> pa(pack_a ? step * h * kn : 0), pb(pack_b ? n * kn : 0), pt(tail && !on_stack ? P * kn : 0);
   for (int64_t j = 0; j < p.n; j += n)
     for (int64_t k = 0; k < p.k; k += kn)
-      Slab<T>{p,
-              h,
-              j,
-              least(n, p.n - j),
-              k,
-              least(kn, p.k - k),
-              pa.p,
-              pb.p,
-              tail ? (on_stack ? small : pt.p) : nullptr,
+      Slab<T>{p,     h,
+              j,     least(n, p.n - j),
+              k,     least(kn, p.k - k),
+              block, pa.p,
+              pb.p,  tail ? (on_stack ? small : pt.p) : nullptr,
               step}
           .multiply();
 }
