@@ -1,6 +1,7 @@
 """What the library takes over from its surroundings: denormal numbers, numbers of threads, processors."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -136,6 +137,38 @@ def test_quota_of_a_container(tmp_path, membership, files, want):
 def test_quota_of_this_process_is_respected():
     quota = cr._core._cpu_quota("/proc/self/cgroup", "/sys/fs/cgroup")
     assert threads() <= (quota or os.cpu_count())
+
+
+@pytest.fixture
+def group(tmp_path):
+    """A control group of its own with one processor's time, where the user may make one."""
+    quotas = {
+        "cpu": {"cpu.cfs_period_us": "50000", "cpu.cfs_quota_us": "50000"},
+        "": {"cpu.max": "50000 50000"},
+    }
+    for mount, files in quotas.items():
+        path = pathlib.Path("/sys/fs/cgroup", mount, tmp_path.parent.name + tmp_path.name)
+        try:
+            path.mkdir()
+        except OSError:
+            continue
+        try:
+            for name, quota in files.items():
+                (path / name).write_text(quota)
+            yield path
+            return
+        except OSError:  # the hierarchy has no say in processors
+            continue
+        finally:
+            path.rmdir()
+    pytest.skip("no control group can be made here")
+
+
+@pytest.mark.skipif(NAME == "torch", reason="PyTorch looks at no quota")
+def test_quota_of_a_real_group(group):
+    join = f"open({str(group / 'cgroup.procs')!r}, 'w').write('0'); "
+    assert threads(join) == 1
+    assert threads(join, OMP_NUM_THREADS="2") == 2
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="Linux")
