@@ -53,3 +53,28 @@ def test_falling_and_rising_rows():
     for a in (np.arange(3000, dtype=np.float32), np.arange(3000, 0, -1, dtype=np.float32)):
         for k in (3, 100):
             np.testing.assert_array_equal(array(cr.topk(tensor(a), k)[1]), np.argsort(-a)[:k])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_share_a_long_row(kind, dtype):
+    n = 70_001
+    a = np.stack([numbers(n, dtype, kind), numbers(n + 1, dtype, kind)[1:]])
+    threads = cr.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            cr.set_num_threads(count)
+            for largest in (False, True):
+                want = np.stack([order(row, largest) for row in a])
+                values, places = cr.sort(tensor(a), 1, largest)
+                np.testing.assert_array_equal(array(places), want)
+                np.testing.assert_array_equal(array(values), np.take_along_axis(a, want, 1))
+                places = cr.topk(tensor(a), n // 2, largest=largest)[1]
+                np.testing.assert_array_equal(array(places), want[:, : n // 2])
+    finally:
+        cr.set_num_threads(threads)
+
+
+def test_a_long_row_of_numbers_far_apart():
+    a = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, 100_000)
+    np.testing.assert_array_equal(array(cr.argsort(tensor(a))), np.argsort(a, kind="stable"))

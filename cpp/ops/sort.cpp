@@ -2,34 +2,18 @@
 
 #include <algorithm>
 #include <bit>
-#include <numeric>
 
 #include "autograd/record.h"
+#include "core/alloc.h"
 #include "core/parallel_for.h"
 #include "ops/elementwise.h"
 #include "ops/fill.h"
 #include "ops/gather.h"
-#include "ops/pick.h"
+#include "ops/order_key.h"
 #include "ops/views.h"
 
 namespace chainrule {
 namespace {
-
-// An unsigned number in the order of x: the sign bit of a floating number says whether the others count up or
-// down.
-template <class T> auto order_key(T x) {
-  if constexpr (std::is_floating_point_v<T>) {
-    using U = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
-    if (x != x) return static_cast<U>(~U{0});
-    if (x == 0) x = 0;  // one zero
-    const U bits = std::bit_cast<U>(x), sign = U{1} << (sizeof(T) * 8 - 1);
-    return static_cast<U>(bits & sign ? ~bits : bits | sign);
-  } else if constexpr (std::is_same_v<T, int64_t>) {
-    return static_cast<uint64_t>(x) ^ (uint64_t{1} << 63);
-  } else {
-    return static_cast<uint32_t>(static_cast<int64_t>(x) - (std::is_signed_v<T> ? INT32_MIN : 0));
-  }
-}
 
 // A key and the position that it came from, in one number where they fit: no two are equal, so that any sort
 // is stable.
@@ -51,18 +35,37 @@ inline uint64_t key_of(const Wide& e) { return e.key; }
 inline int64_t position_of(const Narrow& e) { return static_cast<int64_t>(e.both & 0xffffffffu); }
 inline int64_t position_of(const Wide& e) { return e.position; }
 
-// Long rows digit by digit, from the last: each pass keeps the order of the one before.
-template <class E> void sort_by_digits(std::vector<E>& row, std::vector<E>& room, uint64_t largest) {
-  constexpr int kBits = 11;
-  room.resize(row.size());
+// Calls f(block, begin, end) for each part of a row of n.
+template <class F> void each_block(int64_t n, int64_t blocks, const F& f) {
+  const int64_t length = (n + blocks - 1) / blocks;
+  neutral::parallel_for(blocks, 1, [&](int64_t first, int64_t last) {
+    for (int64_t b = first; b < last; ++b) f(b, b * length, std::min(n, (b + 1) * length));
+  });
+}
+
+// Digit by digit, from the last: each pass keeps the order of the one before, and moves every block's elements behind
+// those of the blocks before it. Returns which of `row` and `room` the sorted row is in.
+template <class E> E* sort_by_digits(E* row, E* room, int64_t n, uint64_t largest, int64_t blocks) {
+  constexpr int kBits = 10, kDigits = 1 << kBits;
+  std::vector<int64_t> places(static_cast<size_t>(blocks * kDigits));
   for (int shift = 0; shift < 64 && largest >> shift != 0; shift += kBits) {
-    size_t starts[(1 << kBits) + 1] = {};
-    auto digit = [shift](const E& e) { return (key_of(e) >> shift) & ((1 << kBits) - 1); };
-    for (const E& e : row) ++starts[digit(e) + 1];
-    for (int d = 0; d < 1 << kBits; ++d) starts[d + 1] += starts[d];
-    for (const E& e : row) room[starts[digit(e)]++] = e;
+    auto digit = [shift](const E& e) { return (key_of(e) >> shift) & (kDigits - 1); };
+    each_block(n, blocks, [&](int64_t b, int64_t begin, int64_t end) {
+      int64_t* counts = places.data() + b * kDigits;
+      std::fill_n(counts, kDigits, 0);
+      for (int64_t i = begin; i < end; ++i) ++counts[digit(row[i])];
+    });
+    int64_t next = 0;
+    for (int64_t d = 0; d < kDigits; ++d)
+      for (int64_t b = 0; b < blocks; ++b)
+        next += std::exchange(places[static_cast<size_t>(b * kDigits + d)], next);
+    each_block(n, blocks, [&](int64_t b, int64_t begin, int64_t end) {
+      int64_t* place = places.data() + b * kDigits;
+      for (int64_t i = begin; i < end; ++i) room[place[digit(row[i])]++] = row[i];
+    });
     std::swap(row, room);
   }
+  return row;
 }
 
 // Is x in front of `last`, or perhaps, where either is NaN?
@@ -183,18 +186,52 @@ void first_of_row(std::vector<E>& row, std::vector<E>& room, const T* p, int64_t
     *out = last_of_row(row, p, n, a.k, keys, a.descending, make);
     return;
   }
+  const E* sorted = nullptr;
   if (a.k < n / 8) {
     a.descending ? first_few<true>(row, p, n, a.k, make) : first_few<false>(row, p, n, a.k, make);
   } else {
     row.resize(static_cast<size_t>(n));
     for (int64_t i = 0; i < n; ++i) row[static_cast<size_t>(i)] = make(i);
     if (n >= 400) {
-      sort_by_digits(row, room, keys.high - keys.low);
+      room.resize(static_cast<size_t>(n));
+      sorted = sort_by_digits(row.data(), room.data(), n, keys.high - keys.low, 1);
     } else {
       std::sort(row.begin(), row.end());
     }
   }
-  for (int64_t i = 0; i < a.k; ++i) out[i] = position_of(row[static_cast<size_t>(i)]);
+  if (sorted == nullptr) sorted = row.data();
+  for (int64_t i = 0; i < a.k; ++i) out[i] = position_of(sorted[i]);
+}
+
+constexpr int64_t kLongRow = 65536;  // from here on, threads share a row
+
+template <class E, class T>
+void sort_long_row(const T* p, int64_t n, const SortAttrs& a, KeyRange keys, int64_t blocks, int64_t* out) {
+  E* const memory = static_cast<E*>(cr_alloc(static_cast<size_t>(2 * n) * sizeof(E)));
+  each_block(n, blocks, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const uint64_t key = order_key(p[i]);
+      put(memory[i], a.descending ? keys.high - key : key - keys.low, i);
+    }
+  });
+  const E* sorted = sort_by_digits(memory, memory + n, n, keys.high - keys.low, blocks);
+  each_block(a.k, blocks, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) out[i] = position_of(sorted[i]);
+  });
+  cr_free(memory);
+}
+template <class T> void sort_long_row(const T* p, int64_t n, const SortAttrs& a, int64_t* out) {
+  const int64_t blocks = std::min<int64_t>(8, n / (kLongRow / 2));
+  KeyRange ranges[8] = {};
+  each_block(n, blocks,
+             [&](int64_t b, int64_t begin, int64_t end) { ranges[b] = key_range(p + begin, end - begin); });
+  KeyRange keys = ranges[0];
+  for (int64_t b = 1; b < blocks; ++b)
+    keys = {std::min(keys.low, ranges[b].low), std::max(keys.high, ranges[b].high)};
+  if (keys.high - keys.low <= UINT32_MAX && n <= int64_t{UINT32_MAX})
+    sort_long_row<Narrow>(p, n, a, keys, blocks, out);
+  else
+    sort_long_row<Wide>(p, n, a, keys, blocks, out);
 }
 
 // The positions of each row's first k elements in order, or that of the k-th.
@@ -206,7 +243,12 @@ void run_argsort(const Launch& l) {
   auto* out = l.out(0).data<int64_t>();
   visit_dtype(x.dtype(), [&](auto v) {
     using T = decltype(v);
-    neutral::parallel_for(x.numel() / n, std::max<int64_t>(1, 4096 / n), [&](int64_t begin, int64_t end) {
+    const int64_t rows = x.numel() / n;
+    if (rows < 4 && n >= kLongRow && a.wanted == Wanted::Order && a.k >= n / 8) {
+      for (int64_t r = 0; r < rows; ++r) sort_long_row(x.data<T>() + r * n, n, a, out + r * results);
+      return;
+    }
+    neutral::parallel_for(rows, std::max<int64_t>(1, 4096 / n), [&](int64_t begin, int64_t end) {
       std::vector<Narrow> row, room;
       std::vector<Wide> wide_row, wide_room;
       for (int64_t r = begin; r < end; ++r) {
@@ -275,182 +317,6 @@ std::pair<Tensor, Tensor> kthvalue(const Tensor& x, int64_t k, int64_t dim, bool
   const auto [value, index] = chosen("kthvalue", x, d, order);
   if (keepdim) return {value, index};
   return {squeeze(value, {d}), detach(squeeze(index, {d}))};
-}
-
-// ---- distinct ----
-
-namespace {
-
-// Rows of `width` elements, as `order` has them: where each differs from the one before it.
-struct DistinctAttrs { int64_t width; };
-void run_distinct(const Launch& l) {
-  const Tensor &inverse = l.out(0), &starts = l.out(1), &x = l.in(0), &order = l.in(1);
-  const int64_t width = l.attrs<DistinctAttrs>().width, n = order.numel();
-  const auto* at = order.data<int64_t>();
-  auto *place = inverse.data<int64_t>(), *start = starts.data<int64_t>();
-  visit_dtype(x.dtype(), [&](auto v) {
-    const auto* p = x.data<decltype(v)>();
-    int64_t found = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      bool same = i > 0;
-      for (int64_t j = 0; same && j < width; ++j) same = p[at[i] * width + j] == p[at[i - 1] * width + j];
-      if (!same) start[found++] = i;
-      place[at[i]] = found - 1;
-    }
-    start[n] = found;
-  });
-}
-const Primitive kDistinct{"unique", run_distinct, sizeof(DistinctAttrs)};
-
-void run_order_rows(const Launch& l) {
-  const Tensor &order = l.out(0), &x = l.in(0);
-  const int64_t width = l.attrs<DistinctAttrs>().width;
-  auto* at = order.data<int64_t>();
-  std::iota(at, at + order.numel(), int64_t{0});
-  visit_dtype(x.dtype(), [&](auto v) {
-    const auto* p = x.data<decltype(v)>();
-    std::stable_sort(at, at + order.numel(), [&](int64_t a, int64_t b) {
-      for (int64_t j = 0; j < width; ++j) {
-        const auto ka = order_key(p[a * width + j]), kb = order_key(p[b * width + j]);
-        if (ka != kb) return ka < kb;
-      }
-      return false;
-    });
-  });
-}
-const Primitive kOrderRows{"order_rows", run_order_rows, sizeof(DistinctAttrs)};
-
-// x: rows of `width` elements. `values` comes out as the numbers of the first of each.
-Distinct distinct_rows(const Tensor& x, const Tensor& order, int64_t width) {
-  const int64_t n = order.numel();
-  Distinct out{{}, empty({n}, DType::Int64), {}};
-  Tensor starts = empty({n + 1}, DType::Int64);
-  launch(kDistinct, {&out.inverse, &starts}, {&x, &order}, DistinctAttrs{width});
-  auto* start = starts.data<int64_t>();
-  const int64_t found = start[n];
-  out.values = empty({found}, DType::Int64);
-  out.counts = empty({found}, DType::Int64);
-  for (int64_t i = 0; i < found; ++i) {
-    out.values.data<int64_t>()[i] = order.data<int64_t>()[start[i]];
-    out.counts.data<int64_t>()[i] = (i + 1 < found ? start[i + 1] : n) - start[i];
-  }
-  return out;
-}
-
-}  // namespace
-
-Distinct unique(const Tensor& x) {
-  NoGrad no_grad;
-  const Tensor flat = reshape(contiguous(detach(x)), {-1});
-  Distinct d = distinct_rows(flat, argsort(flat, 0, false), 1);
-  d.values = gather_checked("unique", flat, 0, d.values);
-  d.inverse = detach(reshape(d.inverse, x.sizes()));
-  return d;
-}
-
-Distinct unique_slices(const Tensor& x, int64_t dim) {
-  const int d = check_dim("unique", dim, x.dim());
-  NoGrad no_grad;
-  if (x.dim() == 0) return unique(x);
-  const Tensor rows = contiguous(movedim(detach(x), {d}, {0}));
-  const int64_t n = rows.size(0), width = n == 0 ? 0 : rows.numel() / n;
-  Tensor order = empty({n}, DType::Int64);
-  launch(kOrderRows, {&order}, {&rows}, DistinctAttrs{width});
-  Distinct out = distinct_rows(rows, order, width);
-  out.values = pick("unique", detach(x), {d, 1, out.values});
-  return out;
-}
-
-// ---- searching and counting ----
-
-namespace {
-
-struct SearchAttrs { bool right; };
-void run_search(const Launch& l) {
-  const Tensor &out = l.out(0), &sorted = l.in(0), &values = l.in(1);
-  const bool right = l.attrs<SearchAttrs>().right;
-  const int64_t n = sorted.size(-1);
-  const int64_t each = sorted.dim() == 1 ? values.numel() : values.size(-1);
-  auto* to = out.data<int64_t>();
-  visit_dtype(sorted.dtype(), [&](auto v) {
-    using T = decltype(v);
-    const T *p = sorted.data<T>(), *q = values.data<T>();
-    neutral::parallel_for(values.numel(), 4096, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const T* row = p + (sorted.dim() == 1 ? 0 : i / each * n);
-        const auto key = order_key(q[i]);
-        auto less = [](const T& a, auto k) { return order_key(a) < k; };
-        auto greater = [](auto k, const T& a) { return k < order_key(a); };
-        to[i] = right ? std::upper_bound(row, row + n, key, greater) - row
-                      : std::lower_bound(row, row + n, key, less) - row;
-      }
-    });
-  });
-}
-const Primitive kSearch{"searchsorted", run_search, sizeof(SearchAttrs)};
-
-void run_bincount(const Launch& l) {
-  const auto* p = l.in(0).data<int64_t>();
-  visit_dtype(l.out(0).dtype(), [&](auto v) {
-    using T = decltype(v);
-    T* out = l.out(0).data<T>();
-    const T* w = l.in_count > 1 ? l.in(1).data<T>() : nullptr;
-    for (int64_t i = 0; i < l.in(0).numel(); ++i)
-      out[p[i]] = static_cast<T>(out[p[i]] + (w ? w[i] : static_cast<T>(1)));
-  });
-}
-const Primitive kBincount{"bincount", run_bincount, 0};
-
-}  // namespace
-
-Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right) {
-  CR_CHECK(sorted.dim() > 0, "searchsorted: the sorted sequence must have at least 1 dimension");
-  CR_CHECK(sorted.dtype() == values.dtype(),
-           "searchsorted: the sorted sequence and the input value tensor should have "
-           "the same dtype, but got ",
-           name_of(sorted.dtype()), " and ", name_of(values.dtype()));
-  if (sorted.dim() > 1) {
-    bool fits = sorted.dim() == values.dim();
-    for (int d = 0; fits && d + 1 < sorted.dim(); ++d) fits = sorted.size(d) == values.size(d);
-    CR_CHECK(
-        fits,
-        "searchsorted: the sorted sequence should be 1 dimension or the first N-1 dimensions of it and the "
-        "input value tensor must match, but got ",
-        sorted.sizes(), " and ", values.sizes());
-  }
-  NoGrad no_grad;
-  const Tensor s = contiguous(detach(sorted)), v = contiguous(detach(values));
-  Tensor out = empty(values.sizes(), DType::Int64);
-  if (values.numel() > 0) launch(kSearch, {&out}, {&s, &v}, SearchAttrs{right});
-  return out;
-}
-
-Tensor bincount(const Tensor& x, const Tensor& weights, int64_t min_length) {
-  CR_CHECK(x.dim() == 1 && is_integral(x.dtype()) && x.dtype() != DType::Bool,
-           "bincount: only supports 1-d non-negative integral inputs, got ", name_of(x.dtype()), " of shape ",
-           x.sizes());
-  CR_CHECK(min_length >= 0, "bincount: minlength should be >= 0, got ", min_length);
-  CR_CHECK(!weights.defined() || weights.sizes() == x.sizes(),
-           "bincount: weights should be 1-d and have the same length as input");
-  NoGrad no_grad;
-  const Tensor numbers = to_dtype(contiguous(detach(x)), DType::Int64);
-  const auto* p = numbers.data<int64_t>();
-  int64_t n = min_length;
-  for (int64_t i = 0; i < numbers.numel(); ++i) {
-    CR_CHECK(p[i] >= 0, "bincount: only supports 1-d non-negative integral inputs, got ", p[i],
-             " at position ", i);
-    n = std::max(n, p[i] + 1);
-  }
-  if (!weights.defined()) {
-    Tensor out = zeros({n}, DType::Int64);
-    launch(kBincount, {&out}, {&numbers});
-    return out;
-  }
-  const DType dtype = weights.dtype() == DType::Float32 ? DType::Float32 : DType::Float64;
-  const Tensor w = to_dtype(contiguous(detach(weights)), dtype);
-  Tensor out = zeros({n}, dtype);
-  launch(kBincount, {&out}, {&numbers, &w});
-  return out;
 }
 
 }  // namespace chainrule
