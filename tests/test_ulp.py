@@ -113,6 +113,34 @@ def test_random_powers(dtype):
     check("pow", np.power, x, y)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_hard_arguments(name, dtype):
+    """Denormal and huge numbers, and the neighbours of multiples of pi / 2, where sin and cos have their zeros."""
+    rng, limits = np.random.default_rng(0), np.finfo(dtype)
+    integer = {"float32": np.uint32, "float64": np.uint64}[dtype]
+    denormal = rng.integers(0, 1 << limits.nmant, 20_000, integer).view(dtype)
+    huge = np.ldexp(rng.uniform(1, 2, 20_000), rng.integers(17, limits.maxexp, 20_000)).astype(dtype)
+    quarters = np.concatenate([np.arange(2000), rng.integers(0, 1 << 40, 2000)])
+    zeros = (quarters.astype(np.longdouble) * np.arctan(np.longdouble(1)) * 2).astype(dtype)
+    near = np.concatenate([zeros, np.nextafter(zeros, limits.max), np.nextafter(zeros, limits.min)])
+    for x in (denormal, huge, near):
+        check(name, FUNCTIONS[name], np.concatenate([x, -x]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("exponent", [3, 2, 1.5, -1, -2, 4, 0.25])
+def test_powers_by_a_number(exponent, dtype):
+    rng = np.random.default_rng(0)
+    x = random_bits(rng, dtype, 50_000)
+    x = np.concatenate([x, rng.standard_normal(50_000).astype(dtype)])
+    with np.errstate(all="ignore"):
+        want = np.power(x.astype(WIDER[dtype]), exponent)
+        error = errors(array(tensor(x) ** exponent), want)
+    worst = np.argmax(error)
+    assert error[worst] <= BOUND, f"{x[worst]!r} ** {exponent}: {float(error[worst])} units in the last place"
+
+
 @pytest.mark.skipif(
     "CHAINRULE_EXHAUSTIVE" not in os.environ, reason="takes minutes: set CHAINRULE_EXHAUSTIVE=1"
 )

@@ -197,7 +197,7 @@ CR_INLINE Vec<double> tanh(const Vec<double>& x) {
                -0x1.226e2291888c6p-7, 0x1.d6d0c5d395edfp-9, -0x1.7d79d4e625367p-10, 0x1.33daf0d9709edp-11,
                -0x1.e32bdbb34bbd4p-13, 0x1.4ca6c63649480p-14, -0x1.202d520e0be84p-16),
           x);
-  return where(a < 0.6, near, copysign(1 - 2 / (e + 1), x));
+  return copysign(where(a < 0.6, near, 1 - 2 / (e + 1)), x);  // near -0, the polynomial is 0
 }
 
 // c / (c + c e^-x) with a small power of two c: small results keep their digits, and no intermediate one leaves the normal
