@@ -143,6 +143,11 @@ NAMES = {
     "lerp": lambda x: x.lerp(x, 0.3),
     "lerp/1": lambda x: x.lerp(x, cr.full_like(x, 0.3)),
     "roll": lambda x: x.roll(1, 0),
+    "rsub/1": lambda x: 3 - x,
+    "pow/2": lambda x: 2.0**x,
+    "clamp_min": lambda x: x.clamp_min(0),
+    "clamp_max": lambda x: x.clamp_max(1),
+    "gelu": lambda x: cr.nn.functional.gelu(x, approximate="tanh"),
 }
 
 
@@ -150,8 +155,9 @@ NAMES = {
 def test_operations_stand_in_the_graph_by_name(name):
     word, _, form = name.partition("/")
     y = NAMES[name](leaf(2))
-    assert y.grad_fn.name() == f"{word.capitalize()}Backward{form or 0}"
-    assert y.grad_fn.next_functions[0][0].name().endswith("AccumulateGrad")
+    assert y.grad_fn.name() == f"{word.title().replace('_', '')}Backward{form or 0}"
+    inputs = [node for node, _ in y.grad_fn.next_functions if node is not None]  # numbers have none
+    assert inputs[0].name().endswith("AccumulateGrad")
 
 
 def test_in_place_operations_stand_in_the_graph_by_name():
@@ -161,6 +167,18 @@ def test_in_place_operations_stand_in_the_graph_by_name():
         y = x * 3
         getattr(y, function)()
         assert y.grad_fn.name() == f"{name}Backward0"
+        assert "Mul" in y.grad_fn.next_functions[0][0].name()
+    for name, function in (
+        ("Zero", lambda y: y.zero_()),
+        ("Fill", lambda y: y.fill_(2)),
+        ("Clamp", lambda y: y.clamp_(0, 1)),
+        ("ClampMin", lambda y: y.clamp_min_(0)),
+        ("ClampMax", lambda y: y.clamp_max_(1)),
+        ("Pow", lambda y: y.__ipow__(3)),
+    ):
+        y = leaf(2) * 3
+        function(y)
+        assert y.grad_fn.name()[:-1] == f"{name}Backward"
         assert "Mul" in y.grad_fn.next_functions[0][0].name()
     x = leaf(2)
     y = (x * 3).sin_().mul_(x).pow_(3).clamp_(max=9.0)

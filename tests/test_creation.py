@@ -191,3 +191,17 @@ def test_nested_lists_and_numbers():
     assert cr.tensor(3).item() == 3 and cr.tensor([True]).tolist() == [True]
     assert cr.tensor([cr.tensor(1.0), cr.tensor(2.0)]).tolist() == [1.0, 2.0]
     assert cr.tensor(((), ())).shape == (2, 0)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "int64", "float32", "float64"])
+@pytest.mark.parametrize("n", [511, 1025, 4097, 300_001])
+def test_many_of_one_value(n, dtype):
+    value = 1 if dtype == "bool" else 3
+    np.testing.assert_array_equal(
+        array(cr.full((n,), value, dtype=getattr(cr, dtype))), np.full(n, value, dtype)
+    )
+
+
+def test_long_ranges():
+    np.testing.assert_array_equal(array(cr.arange(200_001)), np.arange(200_001))
+    np.testing.assert_array_equal(array(cr.arange(10, -400_000, -3)), np.arange(10, -400_000, -3))

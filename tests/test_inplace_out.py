@@ -219,3 +219,71 @@ def test_operand_is_another_part_of_the_base(op):
     np.testing.assert_allclose(array(x.grad), want)
     with pytest.raises(RuntimeError, match="single memory location"):
         getattr(y[:2], op)(y[1:].detach())
+
+
+# What optimizers written by hand are made of: one pass over x, with the numbers of the composition.
+STEPS = {
+    "add_": (lambda x, a, b, s: x.add_(a, alpha=s), lambda x, a, b, s: x + a * s),
+    "sub_": (lambda x, a, b, s: x.sub_(a, alpha=s), lambda x, a, b, s: x - a * s),
+    "addcmul_": (lambda x, a, b, s: x.addcmul_(a, b, value=s), lambda x, a, b, s: x + a * b * s),
+    "addcdiv_": (lambda x, a, b, s: x.addcdiv_(a, b, value=s), lambda x, a, b, s: x + a / b * s),
+    "lerp_": (
+        lambda x, a, b, s: x.lerp_(a, s),
+        lambda x, a, b, s: x + s * (a - x) if abs(s) < 0.5 else a - (a - x) * (1 - s),
+    ),
+}
+
+
+@pytest.mark.skipif(NAME == "torch", reason="PyTorch fuses some of them")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("op", STEPS)
+def test_scaled_terms_in_one_pass(op, dtype):
+    step, definition = STEPS[op]
+    rng = np.random.default_rng(0)
+    x, a, b = (rng.uniform(0.5, 2, (70, 90)).astype(dtype) for _ in range(3))
+    for scale in (-0.25, 0.75, 1.0):
+        s = x.dtype.type(scale)
+        for layout in ("rows", "columns", "row of a", "slice"):
+            y, p, q = (tensor(v.copy()) for v in (x, a, b))
+            want = definition(x, a, b, s)
+            if layout == "columns":
+                y, p = (tensor(v.T.copy()).T for v in (x, a))
+            if layout == "row of a":
+                p, want = p[3], definition(x, a[3], b, s)
+            if layout == "slice":
+                y = tensor(np.repeat(x, 2, 1))[:, ::2]
+            assert step(y, p, q, scale) is y
+            np.testing.assert_array_equal(array(y), want)
+
+
+@pytest.mark.parametrize("op", STEPS)
+def test_scaled_terms_beside_the_plain_loop(op):
+    """Recorded, of another dtype, or of x's own memory: composed, as ever."""
+    step, definition = STEPS[op]
+    x, a = np.arange(1.0, 10).reshape(3, 3), np.full((3, 3), 3.0)
+    leaf = tensor(x).requires_grad_()
+    y = leaf * 1
+    step(y, tensor(a), tensor(a), 0.25)
+    y.sum().backward()
+    np.testing.assert_allclose(array(leaf.grad), np.full((3, 3), 0.75 if op == "lerp_" else 1.0))
+    y = tensor(x)
+    step(y, y, y, 0.25)
+    np.testing.assert_allclose(array(y), definition(x, x, x, 0.25))
+    y, version = tensor(x), 0
+    step(y, tensor(a), tensor(a), 0.25)
+    assert y._version > version
+    with pytest.raises(RuntimeError, match=r"leaf|shape"):
+        step(leaf, tensor(a), tensor(a), 0.25)
+    with pytest.raises(RuntimeError):
+        step(tensor(x[0]), tensor(a), tensor(a), 0.25)
+
+
+def test_clamp_in_place():
+    x = np.array([-2.0, -1.0, 0.5, np.nan, 1.0, 3.0])
+    for bounds in ({"min": -1}, {"max": 1}, {"min": -1, "max": 1}):
+        y = tensor(x)
+        assert y.clamp_(**bounds) is y
+        np.testing.assert_array_equal(array(y), np.clip(x, bounds.get("min"), bounds.get("max")))
+        y = tensor(np.arange(6))
+        y.clamp_(**bounds)
+        np.testing.assert_array_equal(array(y), np.clip(np.arange(6), bounds.get("min"), bounds.get("max")))

@@ -42,6 +42,10 @@ bool view_requires_grad(const Tensor& view) {
   return m.view->version != view.version() && m.view->base.requires_grad() && view.is_floating();
 }
 
+void rename_node(const Tensor& t, const char* name) {
+  if (const Ref<Node> node = grad_fn_of(t)) node->name = name;
+}
+
 Ref<Node> grad_fn_of(const Tensor& t) {
   AutogradMeta* m = t.impl()->autograd;
   if (m == nullptr) return {};

@@ -32,6 +32,8 @@ bool view_requires_grad(const Tensor& view);
 
 // The operation that made t, or null for a leaf. A view whose storage was written since is reconnected to its base.
 Ref<Node> grad_fn_of(const Tensor& t);
+// The name under which PyTorch has the operation that made t; nothing where it was not recorded.
+void rename_node(const Tensor& t, const char* name);
 inline bool is_leaf(const Tensor& t) { return !t.requires_grad() || !grad_fn_of(t); }
 // Where t's gradient goes; empty when t does not require one.
 Edge edge_of(const Tensor& t);

@@ -57,6 +57,8 @@ std::string Node::display_name() const {
                                                   {"pow_number", "pow"},
                                                   {"pow", "pow/1"},
                                                   {"clamp", "clamp/1"},
+                                                  {"fill", "fill/2"},
+                                                  {"gelu_tanh", "gelu"},
                                                   {"layer_norm", "native_layer_norm"},
                                                   {"batch_norm", "native_batch_norm"},
                                                   {"group_norm", "native_group_norm"}};

@@ -232,7 +232,7 @@ void bind_tensor(Bind& bind) {
   bind.op(
       "zero_(Tensor self) -> Tensor",
       [](Args& a) {
-        fill_(a.tensor(0), 0);
+        fill_(a.tensor(0), 0, "zero");
         return Py_NewRef(a.object(0));
       },
       Where::Method);

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "autograd/meta.h"
 #include "bindings/topics.h"
 #include "ops/elementwise.h"
 #include "ops/fill.h"
@@ -42,11 +43,18 @@ template <Binary f> void bind_binary(Bind& bind, const char* name) {
           Where::Method);
 }
 
+bool is_one(const Scalar& alpha) { return alpha.kind == Scalar::Kind::Float ? alpha.d == 1 : alpha.i == 1; }
+
 Tensor scaled(const char* op, const Tensor& other, const Scalar& alpha) {
   CR_CHECK(alpha.kind != Scalar::Kind::Float || other.is_floating(), op,
            ": for integral input tensors, argument alpha must not be a floating point number.");
-  const bool one = alpha.kind == Scalar::Kind::Float ? alpha.d == 1 : alpha.i == 1;
-  return one ? other : other * alpha;
+  return is_one(alpha) ? other : other * alpha;
+}
+
+// A result whose operation PyTorch has under a name of its own.
+PyObject* named(const char* name, const Tensor& result) {
+  rename_node(result, name);
+  return wrap(result);
 }
 
 // The in-place form of what has no loop that writes over its argument.
@@ -84,8 +92,11 @@ void bind_arithmetic(Bind& bind) {
   bind.op(
       "add_(Tensor self, Operand other, *, Scalar alpha=1) -> Tensor",
       [](Args& a) {
-        binary_rows[static_cast<int>(Binary::add)].apply_in_place(a.tensor(0),
-                                                                  scaled("add", a.operand(1), a.scalar(2)));
+        const Tensor other = a.operand(1);
+        const Scalar alpha = a.scalar(2);
+        if (!is_one(alpha) && add_term("add", a.tensor(0), other, other, alpha.as<double>(), Term::Itself))
+          return Py_NewRef(a.object(0));
+        binary_rows[static_cast<int>(Binary::add)].apply_in_place(a.tensor(0), scaled("add", other, alpha));
         return Py_NewRef(a.object(0));
       },
       Where::Method);
@@ -94,8 +105,11 @@ void bind_arithmetic(Bind& bind) {
   bind.op(
       "sub_(Tensor self, Operand other, *, Scalar alpha=1) -> Tensor",
       [](Args& a) {
-        binary_rows[static_cast<int>(Binary::sub)].apply_in_place(a.tensor(0),
-                                                                  scaled("sub", a.operand(1), a.scalar(2)));
+        const Tensor other = a.operand(1);
+        const Scalar alpha = a.scalar(2);
+        if (!is_one(alpha) && add_term("sub", a.tensor(0), other, other, -alpha.as<double>(), Term::Itself))
+          return Py_NewRef(a.object(0));
+        binary_rows[static_cast<int>(Binary::sub)].apply_in_place(a.tensor(0), scaled("sub", other, alpha));
         return Py_NewRef(a.object(0));
       },
       Where::Method);
@@ -118,9 +132,8 @@ void bind_arithmetic(Bind& bind) {
       "pow_(Tensor self, Operand exponent) -> Tensor",
       [](Args& a) {
         const Tensor x = a.tensor(0);
-        if (!is_tensor(a.object(1)) && x.is_floating() && a.scalar(1).d != 0) {
-          const double n[2] = {a.scalar(1).d, 0};
-          unary_rows[static_cast<int>(n[0] == 2 ? Unary::square : Unary::pow_number)].apply_in_place(x, n);
+        if (!is_tensor(a.object(1)) && x.is_floating()) {
+          pow_(x, a.scalar(1).as<double>());
           return Py_NewRef(a.object(0));
         }
         if (!is_tensor(a.object(1))) return replace(a, "pow_", pow_scalar(clone(x), a.scalar(1)));
@@ -129,7 +142,7 @@ void bind_arithmetic(Bind& bind) {
       },
       Where::Method);
   bind.op("rsub(Tensor self, Operand other, *, Scalar alpha=1) -> Tensor",
-          [](Args& a) { return wrap(a.operand(1) - scaled("rsub", a.tensor(0), a.scalar(2))); });
+          [](Args& a) { return named("rsub/1", a.operand(1) - scaled("rsub", a.tensor(0), a.scalar(2))); });
   bind.op("bitwise_not(Tensor self, *, Tensor? out=None) -> Tensor",
           [](Args& a) { return a.result(bitwise_not(a.tensor(0)), 1); });
   bind.op("round(Tensor self, *, int decimals=0, Tensor? out=None) -> Tensor",
@@ -150,15 +163,22 @@ void bind_arithmetic(Bind& bind) {
   bind.op("clamp(Tensor self, Operand? min=None, Operand? max=None, *, Tensor? out=None) -> Tensor",
           [](Args& a) { return a.result(clamp(a.tensor(0), a.operand(1), a.operand(2)), 3); });
   bind.op("clamp_(Tensor self, Operand? min=None, Operand? max=None) -> Tensor", [](Args& a) {
-    return replace(a, "clamp_", clamp(clone(a.tensor(0)), a.operand(1), a.operand(2)));
+    clamp_("clamp_", a.tensor(0), a.operand(1), a.operand(2));
+    return Py_NewRef(a.object(0));
   });
   bind.op(
       "clamp_min_(Tensor self, Operand min) -> Tensor",
-      [](Args& a) { return replace(a, "clamp_min_", clamp(clone(a.tensor(0)), a.operand(1), Tensor())); },
+      [](Args& a) {
+        rename_node(clamp_("clamp_min_", a.tensor(0), a.operand(1), Tensor()), "clamp_min");
+        return Py_NewRef(a.object(0));
+      },
       Where::Method);
   bind.op(
       "clamp_max_(Tensor self, Operand max) -> Tensor",
-      [](Args& a) { return replace(a, "clamp_max_", clamp(clone(a.tensor(0)), Tensor(), a.operand(1))); },
+      [](Args& a) {
+        rename_node(clamp_("clamp_max_", a.tensor(0), Tensor(), a.operand(1)), "clamp_max");
+        return Py_NewRef(a.object(0));
+      },
       Where::Method);
   bind.op(
       "logical_not_(Tensor self) -> Tensor",
@@ -168,14 +188,20 @@ void bind_arithmetic(Bind& bind) {
       },
       Where::Method);
   bind.op("clamp_min(Tensor self, Operand min) -> Tensor",
-          [](Args& a) { return wrap(clamp(a.tensor(0), a.operand(1), Tensor())); });
+          [](Args& a) { return named("clamp_min", clamp(a.tensor(0), a.operand(1), Tensor())); });
   bind.op("clamp_max(Tensor self, Operand max) -> Tensor",
-          [](Args& a) { return wrap(clamp(a.tensor(0), Tensor(), a.operand(1))); });
+          [](Args& a) { return named("clamp_max", clamp(a.tensor(0), Tensor(), a.operand(1))); });
   bind.op("lerp(Tensor self, Tensor end, Operand weight, *, Tensor? out=None) -> Tensor",
           [](Args& a) { return a.result(lerp(a.tensor(0), a.tensor(1), a.operand(2)), 3); });
   bind.op(
       "lerp_(Tensor self, Tensor end, Operand weight) -> Tensor",
-      [](Args& a) { return replace(a, "lerp_", lerp(clone(a.tensor(0)), a.tensor(1), a.operand(2))); },
+      [](Args& a) {
+        const Tensor &x = a.tensor(0), &end = a.tensor(1), weight = a.operand(2);
+        if (weight.impl()->wrapped_number &&
+            add_term("lerp", x, end, end, item(weight).as<double>(), Term::Towards))
+          return Py_NewRef(a.object(0));
+        return replace(a, "lerp_", lerp(clone(x), end, weight));
+      },
       Where::Method);
   bind.op(
       "addcmul(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1, Tensor? out=None) -> Tensor",
@@ -190,6 +216,9 @@ void bind_arithmetic(Bind& bind) {
   bind.op(
       "addcmul_(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor",
       [](Args& a) {
+        if (add_term("addcmul", a.tensor(0), a.tensor(1), a.tensor(2), a.scalar(3).as<double>(),
+                     Term::Product))
+          return Py_NewRef(a.object(0));
         return replace(a, "addcmul_",
                        clone(a.tensor(0)) + scaled("addcmul", a.tensor(1) * a.tensor(2), a.scalar(3)));
       },
@@ -197,6 +226,9 @@ void bind_arithmetic(Bind& bind) {
   bind.op(
       "addcdiv_(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor",
       [](Args& a) {
+        if (add_term("addcdiv", a.tensor(0), a.tensor(1), a.tensor(2), a.scalar(3).as<double>(),
+                     Term::Quotient))
+          return Py_NewRef(a.object(0));
         return replace(a, "addcdiv_",
                        clone(a.tensor(0)) + scaled("addcdiv", a.tensor(1) / a.tensor(2), a.scalar(3)));
       },

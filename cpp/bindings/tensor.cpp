@@ -170,7 +170,10 @@ template <Binary f> PyObject* binary(PyObject* a, PyObject* b) {
       PyErr_Clear();
       Py_RETURN_NOTIMPLEMENTED;
     }
-    return wrap(apply(f, x, y));
+    Tensor result = apply(f, x, y);
+    if constexpr (f == Binary::sub || f == Binary::pow)
+      if (!is_tensor(a)) rename_node(result, f == Binary::sub ? "rsub/1" : "pow/2");
+    return wrap(std::move(result));
   });
 }
 template <Binary f> PyObject* in_place(PyObject* a, PyObject* b) {
@@ -194,7 +197,13 @@ PyObject* power(PyObject* a, PyObject* b, PyObject*) {
     return binary<Binary::pow>(a, b);
   });
 }
-PyObject* in_place_power(PyObject* a, PyObject* b, PyObject*) { return in_place<Binary::pow>(a, b); }
+PyObject* in_place_power(PyObject* a, PyObject* b, PyObject*) {
+  return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
+    if (!is_number(b) || !unwrap(a).is_floating()) return in_place<Binary::pow>(a, b);
+    pow_(unwrap(a), unwrap_number(b).as<double>());
+    return Py_NewRef(a);
+  });
+}
 
 PyObject* positive(PyObject* x) { return Py_NewRef(x); }
 PyObject* invert(PyObject* x) {

@@ -11,7 +11,8 @@ namespace chainrule {
 namespace {
 
 constexpr int kMaxOperands = 6;
-constexpr int64_t kChunk = 512;    // elements that pass through scratch at a time: in L1 with all operands
+constexpr int64_t kScratch =
+    4096;  // bytes of an operand that pass through scratch at a time: in L1 with all operands
 constexpr int64_t kLongRow = 64;   // rows from here on are walked one by one, shorter ones gathered together
 constexpr int64_t kGrain = 32768;  // elements a thread takes at a time
 
@@ -84,6 +85,7 @@ struct Plan {
   Operand op[kMaxOperands];
   int outs, count;
   int64_t n;
+  int64_t chunk;  // elements that pass through scratch at a time
   bool long_rows;
   bool direct_rows;  // that the loop can take as they lie
   bool takes_single;
@@ -96,16 +98,19 @@ struct Plan {
     takes_single = spec.takes_single;
     ndim = shape.dim();
     for (int d = 0; d < ndim; ++d) sizes[d] = shape.size(d);
+    size_t widest = 1;
     for (int k = 0; k < count; ++k) {
       const Tensor& t = k < outs ? *spec.outs[k] : *spec.ins[k - outs];
       op[k].data = t.bytes();
       op[k].memory = t.dtype();
       op[k].kernel = k < outs ? spec.out_types[k] : spec.in_types[k - outs];
+      widest = std::max(widest, size_of(op[k].kernel));
       for (int d = 0; d < ndim; ++d) {
         const int own = d - (ndim - t.dim());
         op[k].strides[d] = own < 0 || (t.size(own) == 1 && sizes[d] != 1) ? 0 : t.stride(own);
       }
     }
+    chunk = kScratch / static_cast<int64_t>(widest);
     order_dimensions();
     merge_dimensions();
     for (int k = 0; k < count; ++k) {
@@ -195,7 +200,7 @@ struct Position {
 };
 
 struct Scratch {
-  alignas(64) char bytes[kMaxOperands][kChunk * 8];
+  alignas(64) char bytes[kMaxOperands][kScratch];
   const char* filled_from[kMaxOperands] = {};  // the single element that fills a row of scratch already
 };
 
@@ -250,7 +255,7 @@ void run_rows(Loop loop, const Plan& p, int64_t begin, int64_t end, const double
     if (k >= p.outs) args.single[k - p.outs] = p.takes_single && p.op[k].strides[inner] == 0;
   }
   for (int64_t at = begin; at < end;) {
-    const int64_t n = std::min({pos.left_in_row(), end - at, kChunk});
+    const int64_t n = std::min({pos.left_in_row(), end - at, p.chunk});
     args.n = n;
     for (int k = 0; k < p.count; ++k) {
       const Operand& op = p.op[k];
@@ -267,7 +272,7 @@ void run_rows(Loop loop, const Plan& p, int64_t begin, int64_t end, const double
         if (args.single[k - p.outs])
           repeat_single(where, op.kernel, pos.at(k), op.memory);
         else
-          gather(where, op.kernel, pos.at(k), op.memory, 0, kChunk);
+          gather(where, op.kernel, pos.at(k), op.memory, 0, p.chunk);
       } else {
         gather(where, op.kernel, pos.at(k), op.memory, op.strides[inner], n);
       }
@@ -293,7 +298,7 @@ void run_chunks(Loop loop, const Plan& p, int64_t begin, int64_t end, const doub
     if (p.takes_single)
       repeat_single(scratch.bytes[k], op.kernel, op.data, op.memory);
     else
-      gather(scratch.bytes[k], op.kernel, op.data, op.memory, 0, kChunk);
+      gather(scratch.bytes[k], op.kernel, op.data, op.memory, 0, p.chunk);
   }
   const int inner = p.ndim - 1;
   auto each_row = [&](Position from, int64_t n, auto&& body) {
@@ -304,8 +309,8 @@ void run_chunks(Loop loop, const Plan& p, int64_t begin, int64_t end, const doub
       done += step;
     }
   };
-  for (int64_t at = begin; at < end; at += kChunk) {
-    const int64_t n = std::min(kChunk, end - at);
+  for (int64_t at = begin; at < end; at += p.chunk) {
+    const int64_t n = std::min(p.chunk, end - at);
     args.n = n;
     for (int k = 0; k < p.count; ++k) {
       const Operand& op = p.op[k];

@@ -83,8 +83,8 @@ void check_fits(const Scalar& s, DType dtype) {
   const double bound = std::ldexp(1.0, static_cast<int>(8 * size_of(dtype)) - (dtype != DType::UInt8));
   const double below = dtype != DType::UInt8 ? -bound : s.kind == Scalar::Kind::Float ? 0 : 1 - bound;
   const double truncated = std::trunc(s.d);
-  CR_CHECK_AS(UnnamedError, truncated >= below && truncated < bound, "value cannot be converted to type ",
-              name_of(dtype), " without overflow");
+  CR_CHECK_AS(UnnamedError, truncated >= below && truncated < bound, "value ", s.d,
+              " cannot be converted to type ", name_of(dtype), " without overflow");
 }
 
 Tensor scalar_tensor(const Scalar& s, DType dtype) {

@@ -1,5 +1,6 @@
 #include "kernels/elementwise.h"
 
+#include "kernels/rows.h"
 #include "simd/erfinv.h"
 #include "simd/math.h"
 
@@ -14,6 +15,13 @@ template <class T> CR_INLINE Vec<T> zero(const Vec<T>&) { return Vec<T>(T{0}); }
 template <class T> CR_INLINE Vec<T> square(const Vec<T>& x) { return x * x; }
 template <class T> CR_INLINE Vec<T> sign(const Vec<T>& x) {
   return where(x > 0, Vec<T>(T{1}), where(x < 0, Vec<T>(T{-1}), Vec<T>(T{0})));
+}
+// Powers that take no logarithm, and all others.
+template <class T> CR_INLINE Vec<T> pow(const Vec<T>& x, double n) {
+  if (n == 3) return x * x * x;
+  if (n == 2) return x * x;
+  if (n == -1) return 1 / x;
+  return pow(x, Vec<T>(static_cast<T>(n)));
 }
 template <class T> CR_INLINE Vec<T> floor_divide(const Vec<T>& a, const Vec<T>& b) {
   // The quotient of what the remainder leaves, so that it is exact where floor(a / b) rounds up.
@@ -112,6 +120,28 @@ template <class T> void product_dx(const LoopArgs& args) {
   }
 }
 
+// The term is told apart in the loop, which waits for memory anyway: one loop for all.
+template <class T> void add_term(const LoopArgs& args) {
+  using V = Vec<T>;
+  T* out = static_cast<T*>(args.out[0]);
+  const Input<T> x(args, 0), a(args, 1), b(args, 2);
+  const T scale = static_cast<T>(args.params[0]);
+  const auto term = static_cast<Term>(static_cast<int>(args.params[1]));
+  const bool nearer = scale > -0.5 && scale < 0.5;
+  each_vector<T>(args.n, [&](int64_t i, int left) CR_LAMBDA_INLINE {
+    const V s = scale, xi = x.at(i, left);
+    V y = a.at(i, left);
+    if (term == Term::Towards) {
+      y = nearer ? xi + s * (y - xi) : y - (y - xi) * (1 - s);
+    } else {
+      if (term == Term::Product) y = y * b.at(i, left);
+      if (term == Term::Quotient) y = y / b.at(i, left);
+      y = xi + y * s;
+    }
+    y.store(out + i, left);
+  });
+}
+
 template <class T, class F> void predicate(const LoopArgs& a) {
   bool* out = static_cast<bool*>(a.out[0]);
   const T* x = static_cast<const T*>(a.in[0]);
@@ -205,6 +235,8 @@ void fill_elementwise_loops(const ElementwiseArgs& args) {
   BinaryLoops& mul = l.binary[static_cast<int>(Binary::mul)];
   mul.both[0] = product_dx<float>;
   mul.both[1] = product_dx<double>;
+  l.add_term[0] = add_term<float>;
+  l.add_term[1] = add_term<double>;
   l.where[1] = where_loop<1>;
   l.where[4] = where_loop<4>;
   l.where[8] = where_loop<8>;

@@ -19,7 +19,8 @@ struct BinaryLoops {
 struct ElementwiseLoops {
   UnaryLoops unary[static_cast<int>(Unary::count)];
   BinaryLoops binary[static_cast<int>(Binary::count)];
-  Loop where[9];  // by element size: (condition, a, b)
+  Loop where[9];     // by element size: (condition, a, b)
+  Loop add_term[2];  // float32 and float64: (x, a, b) -> x + term, with the scale and the Term in params
 };
 struct ElementwiseArgs { ElementwiseLoops* loops; };
 CR_KERNEL(fill_elementwise_loops, ElementwiseArgs)

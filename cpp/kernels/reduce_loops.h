@@ -55,6 +55,7 @@ CR_INLINE Vec<T> fold_block(const Vec<T>& identity, int64_t begin, int64_t end, 
     return next;
   };
   if (i < end) a0 = take(a0);
+  if (end - begin <= L) return a0;  // the other chains are identities
   if (i < end) a1 = take(a1);
   if (i < end) a2 = take(a2);
   if (i < end) a3 = take(a3);
@@ -145,7 +146,7 @@ void reduce_array(Op op, const T* x, T* out, int64_t outer, int64_t n, int64_t i
   if (inner == 1) {
     const int64_t chunks = (n + reduce_grain - 1) / reduce_grain;
     const auto one = [&](Op row_op, int64_t o, const Vec<T>& v)
-                         CR_LAMBDA_INLINE { finish(Vec<T>(row_op.lanes(v)), o, 0).store(out + o, 1); };
+                         CR_LAMBDA_INLINE { out[o] = finish(Vec<T>(row_op.lanes(v)), o, 0).r[0][0]; };
     if (chunks <= 1) {
       parallel_for(outer, n > 0 ? 1 + (reduce_grain - 1) / n : reduce_grain, [&](int64_t begin, int64_t end) {
         for (int64_t o = begin; o < end; ++o) {

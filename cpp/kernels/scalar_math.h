@@ -23,18 +23,19 @@ constexpr T where(bool c, int a, T b) {
   return c ? static_cast<T>(a) : b;
 }
 
-// The caller has made sure that no divisor is zero; the smallest number divided by -1 wraps.
+// The caller has made sure that no divisor is zero; the smallest number divided by -1 wraps. There is no branch that
+// chance decides.
 template <Integer T> constexpr T fmod(T a, T b) {
   return b == static_cast<T>(-1) && b < 0 ? T{0} : static_cast<T>(a % b);
 }
 template <Integer T> constexpr T remainder(T a, T b) {
   const T r = CR_ISA::fmod(a, b);
-  return r != 0 && (r < 0) != (b < 0) ? static_cast<T>(r + b) : r;
+  return static_cast<T>(r + ((r != 0) & ((r < 0) != (b < 0)) ? b : T{0}));
 }
 template <Integer T> constexpr T floor_divide(T a, T b) {
   if (b < 0 && b == static_cast<T>(-1)) return static_cast<T>(0 - static_cast<uint64_t>(a));
   const T q = static_cast<T>(a / b);
-  return (a % b != 0 && (a < 0) != (b < 0)) ? static_cast<T>(q - 1) : q;
+  return static_cast<T>(q - ((a % b != 0) & ((a < 0) != (b < 0))));
 }
 // Bits that are shifted out are gone, by however many places.
 template <Integer T> constexpr T shift_left(T a, T b) {

@@ -55,6 +55,28 @@ Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high) {
   return high.defined() ? minimum(y, high) : y;
 }
 
+const Tensor& pow_(const Tensor& x, double n) {
+  if (n == 0) return copy_(x, pow(clone(x), n));
+  return unary_rows[static_cast<int>(n == 2 ? Unary::square : Unary::pow_number)].apply_in_place(
+      x, std::array{n, 0.0}.data());
+}
+
+const Tensor& clamp_(const char* op, const Tensor& x, const Tensor& low, const Tensor& high) {
+  auto is_number = [](const Tensor& t) { return !t.defined() || t.impl()->wrapped_number; };
+  if (x.is_floating() && is_number(low) && is_number(high) && (low.defined() || high.defined())) {
+    const double infinity = std::numeric_limits<double>::infinity();
+    const double bounds[] = {low.defined() ? item(low).as<double>() : -infinity,
+                             high.defined() ? item(high).as<double>() : infinity};
+    return unary_rows[static_cast<int>(Unary::clamp)].apply_in_place(x, bounds);
+  }
+  const Tensor y = clamp(clone(x), low, high);
+  CR_CHECK(can_cast(y.dtype(), x.dtype()), op, ": result type ", name_of(y.dtype()),
+           " can't be cast to the desired output type ", name_of(x.dtype()));
+  CR_CHECK(y.sizes() == x.sizes(), op, ": output with shape ", x.sizes(),
+           " doesn't match the broadcast shape ", y.sizes());
+  return copy_(x, y);
+}
+
 // From the nearer end, so that weight 1 gives `end` exactly.
 Tensor lerp(const Tensor& start, const Tensor& end, const Tensor& weight) {
   CR_CHECK(start.dtype() == end.dtype(), "lerp: expected dtype ", name_of(start.dtype()),
@@ -62,7 +84,9 @@ Tensor lerp(const Tensor& start, const Tensor& end, const Tensor& weight) {
   broadcast_shapes("lerp", broadcast_shapes("lerp", start.sizes(), end.sizes()), weight.sizes());
   const Tensor w = weight.impl()->wrapped_number ? scalar_tensor(item(weight), start.dtype()) : weight;
   Tensor y;
-  {
+  if (weight.impl()->wrapped_number && start.is_floating()) {
+    y = towards(start, end, item(weight).as<double>());
+  } else {
     NoGrad guard;
     const Tensor apart = end - start;
     y = where(abs(w) < 0.5, start + w * apart, end - apart * (1 - w));

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/launch.h"
+#include "core/parallel_for.h"
 #include "core/shape_checks.h"
 #include "kernels/ramp.h"
 
@@ -23,9 +24,11 @@ void run_arange(const Launch& l) {
     return kernels::ramp({t.bytes(), n, start.as<double>(), step.as<double>(), 0, t.dtype(), false});
   visit_dtype(t.dtype(), [&](auto v) {
     using T = decltype(v);
-    T* out = t.data<T>();
     const auto a = static_cast<uint64_t>(start.as<int64_t>()), d = static_cast<uint64_t>(step.as<int64_t>());
-    for (int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(a + static_cast<uint64_t>(i) * d);
+    neutral::parallel_for(n, int64_t{1} << 16, [=, out = t.data<T>()](int64_t begin, int64_t end) {
+      uint64_t x = a + static_cast<uint64_t>(begin) * d;
+      for (int64_t i = begin; i < end; ++i, x += d) out[i] = static_cast<T>(x);
+    });
   });
 }
 const Primitive kArange{"arange", run_arange, sizeof(ArangeAttrs)};

@@ -32,6 +32,7 @@ struct LoopAttrs {
 struct LoopPrimitive : Primitive {
   const Loop* table;  // by dtype, or by floating dtype for derivatives
   bool by_floating;
+  bool gives_bool = false;  // the loop writes truth values, whatever it computes in
 };
 
 void run_elementwise(const Launch& l) {
@@ -45,11 +46,9 @@ void run_elementwise(const Launch& l) {
     spec.ins[i] = &l.in(i);
     spec.in_types[i] = attrs.compute;
   }
-  const bool comparison = l.out(0).dtype() == DType::Bool;
-  spec.out_types[0] = spec.out_types[1] =
-      comparison ? (attrs.compute == DType::UInt8 ? DType::UInt8 : DType::Bool) : attrs.compute;
+  spec.out_types[0] = spec.out_types[1] = p.gives_bool ? DType::Bool : attrs.compute;
   spec.params = attrs.params;
-  spec.takes_single = is_floating(attrs.compute) && !comparison;
+  spec.takes_single = is_floating(attrs.compute) && !p.gives_bool;
   run_loop(p.table[static_cast<int>(attrs.compute) - (p.by_floating ? static_cast<int>(DType::Float32) : 0)],
            spec);
 }
@@ -141,7 +140,10 @@ template <class F, Unary row, Kind kind> struct UnaryOp {
 template <class F, Unary row> struct PredicateOp {
   static Tensor apply(const Tensor& x, const double*) {
     static const LoopPrimitive primitive{
-        {unary_rows[static_cast<int>(row)].name, run_elementwise, sizeof(LoopAttrs)}, loops_of(row), false};
+        {unary_rows[static_cast<int>(row)].name, run_elementwise, sizeof(LoopAttrs)},
+        loops_of(row),
+        false,
+        true};
     Tensor y = empty(x.sizes(), DType::Bool);
     launch(primitive, {&y}, {&x}, LoopAttrs{x.dtype() == DType::Bool ? DType::Bool : x.dtype(), {}});
     return y;
@@ -172,10 +174,13 @@ void check_integers(Binary row, const char* name, DType compute, const Tensor& b
              ": Integers to negative integer powers are not allowed.");
 }
 
-template <class F, Binary row> void run_binary(const Tensor& out, const Tensor& a, const Tensor& b,
-                                               DType compute) {
+template <class F, Binary row, bool gives_bool = false>
+void run_binary(const Tensor& out, const Tensor& a, const Tensor& b, DType compute) {
   static const LoopPrimitive primitive{
-      {binary_rows[static_cast<int>(row)].name, run_elementwise, sizeof(LoopAttrs)}, loops_of(row), false};
+      {binary_rows[static_cast<int>(row)].name, run_elementwise, sizeof(LoopAttrs)},
+      loops_of(row),
+      false,
+      gives_bool};
   launch(primitive, {&out}, {&a, &b}, LoopAttrs{compute, {}});
 }
 
@@ -278,9 +283,10 @@ template <class F, Binary row, Kind kind> struct BinaryOp {
 
   static Tensor apply(const Tensor& a, const Tensor& b) {
     const DType result = result_dtype(a, b);
-    Tensor y = a.sizes() == b.sizes() || b.dim() == 0
-                   ? empty_in_layout(a, a.sizes(), result)
-                   : empty_in_layout(b, broadcast_shapes(name(), a.sizes(), b.sizes()), result);
+    // In the layout of an operand that has the result's shape.
+    const Dims shape =
+        a.sizes() == b.sizes() || b.dim() == 0 ? a.sizes() : broadcast_shapes(name(), a.sizes(), b.sizes());
+    Tensor y = empty_in_layout(shape == a.sizes() ? a : b, shape, result);
     run(y, a, b, result);
     if (!recording(a, b)) {
       y.impl()->wrapped_number = a.impl()->wrapped_number && b.impl()->wrapped_number;
@@ -320,7 +326,7 @@ template <class F, Binary row, bool bitwise> struct CompareOp {
     const DType compute = result_type(a, b);
     CR_CHECK(!bitwise || !is_floating(compute), name(), ": not implemented for ", name_of(compute));
     Tensor y = empty(broadcast_shapes(name(), a.sizes(), b.sizes()), bitwise ? compute : DType::Bool);
-    run_binary<F, row>(y, a, b, compute);
+    run_binary<F, row, !bitwise>(y, a, b, compute);
     return y;
   }
   static const Tensor& apply_in_place(const Tensor& a, const Tensor& b) {
@@ -399,6 +405,35 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
                   return std::array{Tensor(), need[1] ? to_dtype(sum_to(where(*c, g, 0), as), ad) : Tensor(),
                                     need[2] ? to_dtype(sum_to(where(*c, 0, g), bs), bd) : Tensor()};
                 });
+}
+
+namespace {
+
+void run_add_term(const Tensor& out, const Tensor& x, const Tensor& a, const Tensor& b, double scale,
+                  Term term) {
+  static const LoopPrimitive primitive{
+      {"add_term", run_elementwise, sizeof(LoopAttrs)}, loops.add_term, true};
+  launch(primitive, {&out}, {&x, &a, &b}, LoopAttrs{out.dtype(), {scale, static_cast<double>(term)}});
+}
+
+}  // namespace
+
+bool add_term(const char* op, const Tensor& x, const Tensor& a, const Tensor& b, double scale, Term term) {
+  if (!x.is_floating() || recording(x, a, b)) return false;
+  for (const Tensor* t : {&a, &b})
+    if (t->dtype() != x.dtype() || t->impl()->storage.get() == x.impl()->storage.get()) return false;
+  if (!(broadcast_shapes(op, x.sizes(), broadcast_shapes(op, a.sizes(), b.sizes())) == x.sizes()))
+    return false;
+  before_write(op, x);
+  run_add_term(x, x, a, b, scale, term);
+  x.count_write();
+  return true;
+}
+
+Tensor towards(const Tensor& start, const Tensor& end, double weight) {
+  Tensor y = empty_in_layout(start, broadcast_shapes("lerp", start.sizes(), end.sizes()), start.dtype());
+  run_add_term(y, start, end, end, weight, Term::Towards);
+  return y;
 }
 
 void add_into(const Tensor& a, const Tensor& b) {

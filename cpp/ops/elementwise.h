@@ -51,9 +51,17 @@ inline Tensor apply(Binary f, const Scalar& a, const Tensor& b) { return apply(f
 
 Tensor pow(const Tensor& x, double n);
 Tensor pow_scalar(const Tensor& x, const Scalar& n);  // with PyTorch's rules for integers
+// x **= n for floating x; x = clamp(x, low, high), in one pass where x is floating and the bounds are numbers.
+const Tensor& pow_(const Tensor& x, double n);
+const Tensor& clamp_(const char* op, const Tensor& x, const Tensor& low, const Tensor& high);
 Tensor bitwise_not(const Tensor& x);
 // Bounds may be undefined; numbers or tensors.
 Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high);
+// x += scale * term, in one pass over tensors of one floating dtype. Returns false, with nothing done, where that is not
+// enough: where it has to be recorded or converted, or operands share x's memory.
+bool add_term(const char* op, const Tensor& x, const Tensor& a, const Tensor& b, double scale, Term term);
+// start + weight * (end - start), of one floating dtype, not recorded.
+Tensor towards(const Tensor& start, const Tensor& end, double weight);
 Tensor lerp(const Tensor& start, const Tensor& end, const Tensor& weight);
 Tensor isclose(const Tensor& a, const Tensor& b, double rtol, double atol, bool equal_nan);
 bool equal(const Tensor& a, const Tensor& b);

@@ -43,6 +43,11 @@ enum class Binary {
 #undef COMPARE
 #undef BITWISE
 // clang-format on
+
+// What is added to x: scale * a, scale * (a * b), scale * (a / b), or scale * (a - x) from the nearer end, so that scale 1
+// gives a exactly.
+enum class Term { Itself, Product, Quotient, Towards };
+
 }  // namespace chainrule
 
 namespace chainrule::CR_ISA::fn {

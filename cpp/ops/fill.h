@@ -11,6 +11,6 @@ inline Tensor zeros_like(const Tensor& t) { return zeros(t.sizes(), t.dtype()); 
 inline Tensor ones_like(const Tensor& t) { return ones(t.sizes(), t.dtype()); }
 inline Tensor zero(const Tensor& t) { return zeros_like(t); }  // the table's word
 // x[...] = value, recorded as a write.
-const Tensor& fill_(const Tensor& x, const Scalar& value);
+const Tensor& fill_(const Tensor& x, const Scalar& value, const char* name = "fill");
 
 }  // namespace chainrule

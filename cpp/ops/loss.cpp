@@ -1,6 +1,8 @@
 // Losses element by element: a value and its derivatives in input and target, then none, mean or sum.
 #include "ops/loss.h"
 
+#include <array>
+
 #include "autograd/record.h"
 #include "ops/elementwise.h"
 #include "ops/reduce.h"
@@ -84,12 +86,11 @@ Tensor l1_loss(const Tensor& input, const Tensor& target, const Tensor& weight, 
 Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, LossReduction reduction, double beta) {
   CR_CHECK(beta >= 0, "smooth_l1_loss: beta must be non-negative, got ", beta);
   if (beta == 0) return l1_loss(input, target, Tensor(), reduction);
-  const auto slope = [beta](const Tensor& d) { return clamp(d / beta, -1, 1); };
+  const auto slope = [beta](const Tensor& d) { return clamp(beta == 1 ? d : d / beta, -1, 1); };
   return pointwise(
       "smooth_l1_loss", input, target, Tensor(), reduction,
       [beta](const Tensor& a, const Tensor& b) {
-        const Tensor d = abs(a - b);
-        return where(d < beta, square(d) * (0.5 / beta), d - 0.5 * beta);
+        return apply(Unary::smooth_l1, a - b, std::array{beta, 0.0}.data());
       },
       [slope](const Tensor& a, const Tensor& b) { return slope(a - b); },
       [slope](const Tensor& a, const Tensor& b) { return slope(b - a); });

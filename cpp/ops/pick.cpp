@@ -84,8 +84,10 @@ void run_positions(const Launch& l) {
     neutral::parallel_for(n, block, [&](int64_t begin, int64_t end) {
       int64_t at = starts[begin / block];
       const int64_t last = starts[begin / block + 1];
-      for (int64_t i = begin; i < end && at < last; ++i)
-        if (p[i] != 0) out[at++] = i;
+      for (int64_t i = begin; i < end && at < last; ++i) {  // no branch that chance decides
+        out[at] = i;
+        at += p[i] != 0;
+      }
       while (at < last)
         out[at++] = begin;  // somebody else wrote in between: a wrong answer, but within bounds
     });

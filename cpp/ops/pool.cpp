@@ -3,6 +3,7 @@
 #include "autograd/record.h"
 #include "kernels/pool.h"
 #include "ops/conv.h"
+#include "ops/reduce.h"
 #include "ops/views.h"
 
 namespace chainrule {
@@ -181,6 +182,7 @@ Tensor adaptive_avg_pool2d(const Tensor& x, const Dims& output_size) {
   PoolAttrs attrs{x.size(-2), x.size(-1), output_size[0], output_size[1]};
   CR_CHECK(attrs.out_h >= 0 && attrs.out_w >= 0,
            "adaptive_avg_pool2d: output_size must be non-negative, but is ", output_size);
+  if (attrs.out_h == 1 && attrs.out_w == 1) return mean(x, {x.dim() - 2, x.dim() - 1}, true);
   return pool(adaptive_pool, x, attrs, false);
 }
 

@@ -130,6 +130,7 @@ const Tensor& masked_scatter_(const Tensor& x, const Tensor& mask, const Tensor&
 
 Tensor nonzero(const Tensor& x) {
   const Tensor numbers = nonzero_numbers(x);
+  if (x.dim() == 1) return reshape(numbers, {numbers.numel(), 1});
   Tensor out = empty({numbers.numel(), x.dim()}, DType::Int64);
   launch(kUnravel, {&out}, {&numbers}, UnravelAttrs{x.sizes()});
   return out;
