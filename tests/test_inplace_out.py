@@ -153,6 +153,80 @@ def test_out_does_not_record(row):
         getattr(cr, row.name)(*given, **kwargs, out=cr.empty(0, dtype=cr.float64))
 
 
+UNARY_OUT = ["exp", "neg", "logical_not"]
+BINARY_OUT = ["add", "sub", "lt", "maximum"]
+
+
+def out_is(kind, y):
+    """A target that lies in y's memory, and y as the operand that it lies in."""
+    return {
+        "itself": lambda: (y, y),
+        "detached": lambda: (y.detach(), y),
+        "transposed": lambda: (y.t(), y),
+        "shifted": lambda: (y.view(-1)[3:], y.view(-1)[:-3]),
+        "shifted back": lambda: (y.view(-1)[:-3], y.view(-1)[3:]),
+        "element": lambda: (y, y[1, 1]),
+        "row": lambda: (y, y[1]),
+        "other columns": lambda: (y[:, :10], y[:, 10:20]),
+    }[kind]()
+
+
+OUT_KINDS = ["itself", "detached", "transposed", "shifted", "shifted back", "other columns"]
+
+
+@pytest.mark.parametrize("n", [20, 300])  # gathered rows and long ones, and what threads share
+@pytest.mark.parametrize(
+    "name, kind",
+    [(name, kind) for name in [*UNARY_OUT, *BINARY_OUT] for kind in OUT_KINDS]
+    + [(name, kind) for name in BINARY_OUT for kind in ["element", "row"]],
+)
+def test_out_shares_memory(name, kind, n):
+    """The operands are read before they are written; PyTorch refuses what overlaps in part."""
+    memory = np.random.default_rng(0).normal(size=(n, n)).astype("float32")
+    out, operand = out_is(kind, tensor(memory.copy()))
+    if name in ("lt", "logical_not"):
+        out = cr.empty(out.shape, dtype=cr.bool)
+    other = np.random.default_rng(1).normal(size=tuple(out.shape)).astype("float32")
+    args = (operand,) if name in UNARY_OUT else (operand, tensor(other))
+    if NAME == "torch" and kind in ("transposed", "shifted", "shifted back", "element", "row"):
+        return
+    plain = getattr(cr, name)(*[arg.clone() for arg in args])
+    version = out._version
+    assert getattr(cr, name)(*args, out=out) is out
+    same(array(out), array(plain), kind)
+    assert out._version > version
+
+
+def test_out_shares_numpy_memory():
+    """Two tensors of one array: neither knows of the other."""
+    memory = np.arange(1000, dtype="float32")
+    x, out = cr.from_numpy(memory[:-1]), cr.from_numpy(memory[1:])
+    if NAME != "torch":
+        cr.add(x, 1, out=out)
+        np.testing.assert_array_equal(memory[1:], np.arange(1, 1000))
+
+
+REFUSED = {
+    "graph": lambda x, out: cr.mul(x.requires_grad_(), 2.0, out=out),
+    "graph of out": lambda x, out: cr.mul(x, 2.0, out=out.requires_grad_()),
+    "expanded": lambda x, out: cr.mul(x, 2.0, out=out[:1].expand(3)),
+    "shapes": lambda x, out: cr.mul(x, cr.zeros(2), out=out),
+}
+INTEGERS_REFUSED = {
+    "integer divisor": lambda x, out: cr.floor_divide(cr.arange(3), cr.tensor([1, 1, 0]), out=out),
+    "negative power": lambda x, out: cr.pow(cr.arange(3), cr.tensor([1, 1, -1]), out=out),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED if NAME == "torch" else REFUSED | INTEGERS_REFUSED)
+def test_out_is_untouched_by_what_is_refused(case):
+    dtype = cr.int64 if case in INTEGERS_REFUSED else cr.float32
+    out = cr.full((3,), 7, dtype=dtype)
+    with pytest.raises(RuntimeError):
+        (REFUSED | INTEGERS_REFUSED)[case](cr.ones(3), out)
+    assert (array(out.detach()) == 7).all()
+
+
 # x op_ other, and its gradients in x and in the other, as of tensors that share nothing.
 ARITHMETIC = {
     "add_": (lambda x, o: x + o, lambda x, o: (1 + 0 * x, 1 + 0 * x)),

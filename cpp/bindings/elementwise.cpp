@@ -20,7 +20,7 @@ bool only_in_nn(const char* name) {
 
 template <Unary f> void bind_unary(Bind& bind, const char* name) {
   bind.op((name + std::string("(Tensor self, *, Tensor? out=None) -> Tensor")).c_str(),
-          [](Args& a) { return a.result(apply(f, a.tensor(0)), 1); });
+          [](Args& a) { return a.result(apply(f, a.tensor(0), nullptr, a.tensor(1)), 1); });
   bind.op((name + std::string("_(Tensor self) -> Tensor")).c_str(), [](Args& a) {
     unary_rows[static_cast<int>(f)].apply_in_place(a.tensor(0), nullptr);
     return Py_NewRef(a.object(0));
@@ -28,11 +28,11 @@ template <Unary f> void bind_unary(Bind& bind, const char* name) {
 }
 template <Unary f> void bind_predicate(Bind& bind, const char* name) {
   bind.op((name + std::string("(Tensor self, *, Tensor? out=None) -> Tensor")).c_str(),
-          [](Args& a) { return a.result(apply(f, a.tensor(0)), 1); });
+          [](Args& a) { return a.result(apply(f, a.tensor(0), nullptr, a.tensor(1)), 1); });
 }
 template <Binary f> void bind_binary(Bind& bind, const char* name) {
   bind.op((name + std::string("(Operand self, Operand other, *, Tensor? out=None) -> Tensor")).c_str(),
-          [](Args& a) { return a.result(apply(f, a.operand(0), a.operand(1)), 2); });
+          [](Args& a) { return a.result(apply(f, a.operand(0), a.operand(1), a.tensor(2)), 2); });
   // PyTorch has no in-place form of these three.
   if (f == Binary::maximum || f == Binary::minimum || f == Binary::logaddexp) return;
   bind.op((name + std::string("_(Tensor self, Operand other) -> Tensor")).c_str(),
@@ -69,16 +69,16 @@ PyObject* replace(Args& a, const char* op, const Tensor& result) {
 }
 
 // To a number of decimal places, or of zeros before the point.
-Tensor round_to(const Tensor& x, int64_t decimals) {
-  if (decimals == 0) return round(x);
+Tensor round_to(const Tensor& x, int64_t decimals, const Tensor& out = {}) {
+  if (decimals == 0) return apply(Unary::round, x, nullptr, out);
   CR_CHECK(x.is_floating(), "round: not implemented for ", name_of(x.dtype()), " with decimals");
   const double scale = std::pow(10.0, static_cast<double>(std::abs(decimals)));
   return decimals > 0 ? round(x * scale) / scale : round(x / scale) * scale;
 }
 
-Tensor rounded_div(const Tensor& a, const Tensor& b, const std::string& mode) {
-  if (mode.empty()) return a / b;
-  if (mode == "floor") return floor_divide(a, b);
+Tensor rounded_div(const Tensor& a, const Tensor& b, const std::string& mode, const Tensor& out = {}) {
+  if (mode.empty()) return apply(Binary::div, a, b, out);
+  if (mode == "floor") return apply(Binary::floor_divide, a, b, out);
   CR_CHECK(mode == "trunc", "div: expected rounding_mode to be one of None, 'trunc', or 'floor' but found '",
            mode, "'");
   if (is_floating(result_type(a, b))) return trunc(a / b);
@@ -87,8 +87,10 @@ Tensor rounded_div(const Tensor& a, const Tensor& b, const std::string& mode) {
 }
 
 void bind_arithmetic(Bind& bind) {
-  bind.op("add(Operand self, Operand other, *, Scalar alpha=1, Tensor? out=None) -> Tensor",
-          [](Args& a) { return a.result(a.operand(0) + scaled("add", a.operand(1), a.scalar(2)), 3); });
+  bind.op("add(Operand self, Operand other, *, Scalar alpha=1, Tensor? out=None) -> Tensor", [](Args& a) {
+    return a.result(apply(Binary::add, a.operand(0), scaled("add", a.operand(1), a.scalar(2)), a.tensor(3)),
+                    3);
+  });
   bind.op(
       "add_(Tensor self, Operand other, *, Scalar alpha=1) -> Tensor",
       [](Args& a) {
@@ -100,8 +102,10 @@ void bind_arithmetic(Bind& bind) {
         return Py_NewRef(a.object(0));
       },
       Where::Method);
-  bind.op("sub(Operand self, Operand other, *, Scalar alpha=1, Tensor? out=None) -> Tensor",
-          [](Args& a) { return a.result(a.operand(0) - scaled("sub", a.operand(1), a.scalar(2)), 3); });
+  bind.op("sub(Operand self, Operand other, *, Scalar alpha=1, Tensor? out=None) -> Tensor", [](Args& a) {
+    return a.result(apply(Binary::sub, a.operand(0), scaled("sub", a.operand(1), a.scalar(2)), a.tensor(3)),
+                    3);
+  });
   bind.op(
       "sub_(Tensor self, Operand other, *, Scalar alpha=1) -> Tensor",
       [](Args& a) {
@@ -113,8 +117,9 @@ void bind_arithmetic(Bind& bind) {
         return Py_NewRef(a.object(0));
       },
       Where::Method);
-  bind.op("div(Operand self, Operand other, *, str? rounding_mode=None, Tensor? out=None) -> Tensor",
-          [](Args& a) { return a.result(rounded_div(a.operand(0), a.operand(1), a.string(2)), 3); });
+  bind.op(
+      "div(Operand self, Operand other, *, str? rounding_mode=None, Tensor? out=None) -> Tensor",
+      [](Args& a) { return a.result(rounded_div(a.operand(0), a.operand(1), a.string(2), a.tensor(3)), 3); });
   bind.op(
       "div_(Tensor self, Operand other, *, str? rounding_mode=None) -> Tensor",
       [](Args& a) {
@@ -125,8 +130,8 @@ void bind_arithmetic(Bind& bind) {
       Where::Method);
   bind.op("pow(Operand self, Operand exponent, *, Tensor? out=None) -> Tensor", [](Args& a) {
     if (is_tensor(a.object(0)) && !is_tensor(a.object(1)))
-      return a.result(pow_scalar(a.tensor(0), a.scalar(1)), 2);
-    return a.result(apply(Binary::pow, a.operand(0), a.operand(1)), 2);
+      return a.result(pow_scalar(a.tensor(0), a.scalar(1), a.tensor(2)), 2);
+    return a.result(apply(Binary::pow, a.operand(0), a.operand(1), a.tensor(2)), 2);
   });
   bind.op(
       "pow_(Tensor self, Operand exponent) -> Tensor",
@@ -144,9 +149,9 @@ void bind_arithmetic(Bind& bind) {
   bind.op("rsub(Tensor self, Operand other, *, Scalar alpha=1) -> Tensor",
           [](Args& a) { return named("rsub/1", a.operand(1) - scaled("rsub", a.tensor(0), a.scalar(2))); });
   bind.op("bitwise_not(Tensor self, *, Tensor? out=None) -> Tensor",
-          [](Args& a) { return a.result(bitwise_not(a.tensor(0)), 1); });
+          [](Args& a) { return a.result(bitwise_not(a.tensor(0), a.tensor(1)), 1); });
   bind.op("round(Tensor self, *, int decimals=0, Tensor? out=None) -> Tensor",
-          [](Args& a) { return a.result(round_to(a.tensor(0), a.integer(1)), 2); });
+          [](Args& a) { return a.result(round_to(a.tensor(0), a.integer(1), a.tensor(2)), 2); });
   bind.op("round_(Tensor self, *, int decimals=0) -> Tensor", [](Args& a) {
     if (a.integer(1) != 0) return replace(a, "round_", round_to(a.tensor(0), a.integer(1)));
     unary_rows[static_cast<int>(Unary::round)].apply_in_place(a.tensor(0), nullptr);
@@ -161,7 +166,7 @@ void bind_arithmetic(Bind& bind) {
       "bitwise_not_(Tensor self) -> Tensor",
       [](Args& a) { return replace(a, "bitwise_not_", bitwise_not(a.tensor(0))); }, Where::Method);
   bind.op("clamp(Tensor self, Operand? min=None, Operand? max=None, *, Tensor? out=None) -> Tensor",
-          [](Args& a) { return a.result(clamp(a.tensor(0), a.operand(1), a.operand(2)), 3); });
+          [](Args& a) { return a.result(clamp(a.tensor(0), a.operand(1), a.operand(2), a.tensor(3)), 3); });
   bind.op("clamp_(Tensor self, Operand? min=None, Operand? max=None) -> Tensor", [](Args& a) {
     clamp_("clamp_", a.tensor(0), a.operand(1), a.operand(2));
     return Py_NewRef(a.object(0));
@@ -206,12 +211,16 @@ void bind_arithmetic(Bind& bind) {
   bind.op(
       "addcmul(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1, Tensor? out=None) -> Tensor",
       [](Args& a) {
-        return a.result(a.tensor(0) + scaled("addcmul", a.tensor(1) * a.tensor(2), a.scalar(3)), 4);
+        return a.result(apply(Binary::add, a.tensor(0),
+                              scaled("addcmul", a.tensor(1) * a.tensor(2), a.scalar(3)), a.tensor(4)),
+                        4);
       });
   bind.op(
       "addcdiv(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1, Tensor? out=None) -> Tensor",
       [](Args& a) {
-        return a.result(a.tensor(0) + scaled("addcdiv", a.tensor(1) / a.tensor(2), a.scalar(3)), 4);
+        return a.result(apply(Binary::add, a.tensor(0),
+                              scaled("addcdiv", a.tensor(1) / a.tensor(2), a.scalar(3)), a.tensor(4)),
+                        4);
       });
   bind.op(
       "addcmul_(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor",

@@ -127,7 +127,7 @@ void bind_moving(Bind& bind) {
         CR_CHECK_TYPE(a.has(1) == a.has(2),
                       "where: takes either the condition alone, or input and other too");
         if (!a.has(1)) return as_tuple(a.tensor(0));
-        return a.result(where(a.tensor(0), a.operand(1), a.operand(2)), 3);
+        return a.result(where(a.tensor(0), a.operand(1), a.operand(2), a.tensor(3)), 3);
       },
       Where::Function);
 }

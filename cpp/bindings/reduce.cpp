@@ -78,7 +78,7 @@ PyObject* extremum(Args& a, const char* op, Tensor (*whole)(const Tensor&),
     CR_CHECK_TYPE(!a.has(4) || is_tensor(a.object(4)), op, "(): argument 'out' must be Tensor, not ",
                   Py_TYPE(a.object(4))->tp_name);
     const Tensor x = a.tensor(0);
-    return a.result(second == Py_None ? whole(x) : apply(elementwise, x, unwrap(second)), 4);
+    return a.result(second == Py_None ? whole(x) : apply(elementwise, x, unwrap(second), a.tensor(4)), 4);
   }
   const Dims dims = dims_of(op, second);
   CR_CHECK_TYPE(dims.size() == 1, op, "(): takes one dim or none; amax and amin take several");

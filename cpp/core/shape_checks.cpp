@@ -13,6 +13,11 @@ std::pair<const char*, const char*> span_of(const Tensor& t) {
   return {t.bytes() + low * bytes, t.bytes() + (high + 1) * bytes};
 }
 
+bool same_elements(const Tensor& a, const Tensor& b) {
+  return a.bytes() == b.bytes() && a.dtype() == b.dtype() && a.sizes() == b.sizes() &&
+         a.strides() == b.strides();
+}
+
 }  // namespace
 
 void check_no_internal_overlap(const char* op, const Tensor& out) {
@@ -27,7 +32,7 @@ void check_no_internal_overlap(const char* op, const Tensor& out) {
 void check_no_partial_overlap(const char* op, const Tensor& out, const Tensor& in) {
   if (out.impl()->storage.get() != in.impl()->storage.get() || out.same(in)) return;
   if (out.numel() == 0 || in.numel() == 0) return;
-  if (out.bytes() == in.bytes() && out.sizes() == in.sizes() && out.strides() == in.strides()) return;
+  if (same_elements(out, in)) return;
   const auto [a, b] = span_of(out);
   const auto [c, d] = span_of(in);
   if (b <= c || d <= a) return;
@@ -46,6 +51,13 @@ void check_no_partial_overlap(const char* op, const Tensor& out, const Tensor& i
       text(op,
            ": unsupported operation: some elements of the input tensor and the written-to tensor refer to a "
            "single memory location. Please clone() the tensor before performing the operation."));
+}
+
+bool may_overlap_partly(const Tensor& out, const Tensor& in) {
+  if (out.numel() == 0 || in.numel() == 0 || same_elements(out, in)) return false;
+  const auto [a, b] = span_of(out);
+  const auto [c, d] = span_of(in);
+  return c < b && a < d;
 }
 
 bool is_dense(const Tensor& t) {

@@ -10,12 +10,12 @@
 
 namespace chainrule {
 
-Tensor pow(const Tensor& x, double n) {
-  if (n == 2) return square(x);
+Tensor pow(const Tensor& x, double n, const Tensor& out) {
+  if (n == 2) return apply(Unary::square, x, nullptr, out);
   if (n == 0 && x.is_floating()) return where(number(true), number(1), x);  // one everywhere, with slope 0
   if (n == 1) return clone(x);
-  if (n == 0.5 && x.is_floating()) return sqrt(x);
-  return apply(Unary::pow_number, x, std::array{n, 0.0}.data());
+  if (n == 0.5 && x.is_floating()) return apply(Unary::sqrt, x, nullptr, out);
+  return apply(Unary::pow_number, x, std::array{n, 0.0}.data(), out);
 }
 Tensor clamp(const Tensor& x, double low, double high) {
   return apply(Unary::clamp, x, std::array{low, high}.data());
@@ -24,23 +24,25 @@ Tensor leaky_relu(const Tensor& x, double slope) {
   return apply(Unary::leaky_relu, x, std::array{slope, 0.0}.data());
 }
 
-Tensor pow_scalar(const Tensor& x, const Scalar& n) {
-  if (x.is_floating()) return pow(x, n.d);
-  return apply(Binary::pow, x, number(n));
+Tensor pow_scalar(const Tensor& x, const Scalar& n, const Tensor& out) {
+  if (x.is_floating()) return pow(x, n.d, out);
+  return apply(Binary::pow, x, number(n), out);
 }
 
-Tensor bitwise_not(const Tensor& x) {
+Tensor bitwise_not(const Tensor& x, const Tensor& out) {
   CR_CHECK(!x.is_floating(), "bitwise_not: not implemented for ", name_of(x.dtype()));
-  if (x.dtype() == DType::Bool) return logical_not(x);
-  return apply(Binary::bitwise_xor, x, scalar_tensor(int64_t{-1}, x.dtype()));
+  if (x.dtype() == DType::Bool) return apply(Unary::logical_not, x, nullptr, out);
+  return apply(Binary::bitwise_xor, x, scalar_tensor(int64_t{-1}, x.dtype()), out);
 }
 
-Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high) {
+Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high, const Tensor& out) {
   CR_CHECK(low.defined() || high.defined(), "clamp: At least one of 'min' or 'max' must not be None");
   auto is_number = [](const Tensor& t) { return !t.defined() || t.impl()->wrapped_number; };
   if (x.is_floating() && is_number(low) && is_number(high)) {
     const double infinity = std::numeric_limits<double>::infinity();
-    return clamp(x, low.defined() ? item(low).d : -infinity, high.defined() ? item(high).d : infinity);
+    const double bounds[] = {low.defined() ? item(low).d : -infinity,
+                             high.defined() ? item(high).d : infinity};
+    return apply(Unary::clamp, x, bounds, out);
   }
   for (const Tensor& bound : {low, high}) {
     if (!bound.defined()) continue;
@@ -51,8 +53,8 @@ Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high) {
     const Tensor y = low.defined() ? where(x < low || isnan(low), low, x) : x;
     return high.defined() ? where(y > high || isnan(high), high, y) : y;
   }
-  const Tensor y = low.defined() ? maximum(x, low) : x;
-  return high.defined() ? minimum(y, high) : y;
+  if (!high.defined()) return apply(Binary::maximum, x, low, out);
+  return apply(Binary::minimum, low.defined() ? maximum(x, low) : x, high, out);
 }
 
 const Tensor& pow_(const Tensor& x, double n) {

@@ -60,6 +60,16 @@ LoopAttrs attrs_of(DType compute, const double* p) {
   return p == nullptr ? LoopAttrs{compute, {}} : LoopAttrs{compute, {p[0], p[1]}};
 }
 
+// Can a loop write its result into `out`, as out= asks? Not where `out` has to be resized or converted to, or is refused
+// because of a graph, and not over what the loop has yet to read: then the result is made apart, and the caller copies it.
+bool takes_result(const char* op, const Tensor& out, const Dims& sizes, DType dtype, TensorPtrs ins) {
+  if (!out.defined() || out.dtype() != dtype || !(out.sizes() == sizes) || recording(out)) return false;
+  for (const Tensor* in : ins)
+    if (recording(*in) || may_overlap_partly(out, *in)) return false;
+  before_write(op, out);
+  return true;
+}
+
 // ---- one argument ----
 
 constexpr double kNoParams[2] = {};
@@ -107,11 +117,13 @@ template <class F, Unary row, Kind kind> struct UnaryOp {
     return [s = std::move(s), keep](const Tensor& g) { return gradient(g, *s, keep.params); };
   }
 
-  static Tensor apply(const Tensor& x, const double* p) {
+  static Tensor apply(const Tensor& x, const double* p, const Tensor& out) {
     if (is_itself(x)) return clone(x);
     const DType compute = compute_dtype(x);
-    Tensor y = empty_in_layout(x, x.sizes(), compute);
+    Tensor y =
+        takes_result(name(), out, x.sizes(), compute, {&x}) ? out : empty_in_layout(x, x.sizes(), compute);
     run(y, x, compute, p);
+    if (y.same(out)) y.count_write();
     if (!recording(x)) return y;
     return record(name(), y, {&x}, closure(x, y, p));
   }
@@ -138,19 +150,18 @@ template <class F, Unary row, Kind kind> struct UnaryOp {
 };
 
 template <class F, Unary row> struct PredicateOp {
-  static Tensor apply(const Tensor& x, const double*) {
+  static const char* name() { return unary_rows[static_cast<int>(row)].name; }
+  static Tensor apply(const Tensor& x, const double*, const Tensor& out) {
     static const LoopPrimitive primitive{
-        {unary_rows[static_cast<int>(row)].name, run_elementwise, sizeof(LoopAttrs)},
-        loops_of(row),
-        false,
-        true};
-    Tensor y = empty(x.sizes(), DType::Bool);
-    launch(primitive, {&y}, {&x}, LoopAttrs{x.dtype() == DType::Bool ? DType::Bool : x.dtype(), {}});
+        {name(), run_elementwise, sizeof(LoopAttrs)}, loops_of(row), false, true};
+    Tensor y = takes_result(name(), out, x.sizes(), DType::Bool, {&x}) ? out : empty(x.sizes(), DType::Bool);
+    launch(primitive, {&y}, {&x}, LoopAttrs{x.dtype(), {}});
+    if (y.same(out)) y.count_write();
     return y;
   }
   static const Tensor& apply_in_place(const Tensor& x, const double*) {
-    before_write(unary_rows[static_cast<int>(row)].name, x);
-    return copy_(x, apply(x, nullptr));
+    before_write(name(), x);
+    return copy_(x, apply(x, nullptr, Tensor()));
   }
 };
 
@@ -281,13 +292,19 @@ template <class F, Binary row, Kind kind> struct BinaryOp {
     };
   }
 
-  static Tensor apply(const Tensor& a, const Tensor& b) {
+  static Tensor apply(const Tensor& a, const Tensor& b, const Tensor& out) {
     const DType result = result_dtype(a, b);
-    // In the layout of an operand that has the result's shape.
     const Dims shape =
         a.sizes() == b.sizes() || b.dim() == 0 ? a.sizes() : broadcast_shapes(name(), a.sizes(), b.sizes());
-    Tensor y = empty_in_layout(shape == a.sizes() ? a : b, shape, result);
+    // In the layout of an operand that has the result's shape.
+    Tensor y = takes_result(name(), out, shape, result, {&a, &b})
+                   ? out
+                   : empty_in_layout(shape == a.sizes() ? a : b, shape, result);
     run(y, a, b, result);
+    if (y.same(out)) {
+      y.count_write();
+      return y;
+    }
     if (!recording(a, b)) {
       y.impl()->wrapped_number = a.impl()->wrapped_number && b.impl()->wrapped_number;
       return y;
@@ -308,7 +325,7 @@ template <class F, Binary row, Kind kind> struct BinaryOp {
     constexpr Probe ua = uses_a(), ub = uses_b();
     // An operand in the same memory is saved before it is overwritten, so that backward notices.
     if (recorded && (result != a.dtype() || a.impl()->storage.get() == b.impl()->storage.get()))
-      return copy_(a, apply(clone(a), a.same(b) ? clone(b) : b));
+      return copy_(a, apply(clone(a), a.same(b) ? clone(b) : b, Tensor()));
     const bool keeps = recorded && ((ua.first && a.requires_grad()) || (ub.first && b.requires_grad()));
     const Tensor before = keeps ? clone(a) : a;
     run(a, before, b, result);
@@ -322,11 +339,13 @@ template <class F, Binary row, Kind kind> struct BinaryOp {
 
 template <class F, Binary row, bool bitwise> struct CompareOp {
   static const char* name() { return binary_rows[static_cast<int>(row)].name; }
-  static Tensor apply(const Tensor& a, const Tensor& b) {
-    const DType compute = result_type(a, b);
+  static Tensor apply(const Tensor& a, const Tensor& b, const Tensor& out) {
+    const DType compute = result_type(a, b), result = bitwise ? compute : DType::Bool;
     CR_CHECK(!bitwise || !is_floating(compute), name(), ": not implemented for ", name_of(compute));
-    Tensor y = empty(broadcast_shapes(name(), a.sizes(), b.sizes()), bitwise ? compute : DType::Bool);
+    const Dims sizes = broadcast_shapes(name(), a.sizes(), b.sizes());
+    Tensor y = takes_result(name(), out, sizes, result, {&a, &b}) ? out : empty(sizes, result);
     run_binary<F, row, !bitwise>(y, a, b, compute);
+    if (y.same(out)) y.count_write();
     return y;
   }
   static const Tensor& apply_in_place(const Tensor& a, const Tensor& b) {
@@ -337,7 +356,7 @@ template <class F, Binary row, bool bitwise> struct CompareOp {
     CR_CHECK(!bitwise || can_cast(result, a.dtype()), name(), "_: result type ", name_of(result),
              " can't be cast to the desired output type ", name_of(a.dtype()));
     before_write(name(), a);
-    return copy_(a, apply(a, b));
+    return copy_(a, apply(a, b, Tensor()));
   }
 };
 
@@ -390,14 +409,16 @@ const Primitive kWhere{"where", run_where, 0};
 
 }  // namespace
 
-Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b, const Tensor& out) {
   CR_CHECK(condition.dtype() == DType::Bool,
            "where: expected condition to be a boolean tensor, but got one of dtype ",
            name_of(condition.dtype()));
   const Dims shape =
       broadcast_shapes("where", condition.sizes(), broadcast_shapes("where", a.sizes(), b.sizes()));
-  Tensor y = empty(shape, result_type(a, b));
+  const DType result = result_type(a, b);
+  Tensor y = takes_result("where", out, shape, result, {&condition, &a, &b}) ? out : empty(shape, result);
   launch(kWhere, {&y}, {&condition, &a, &b});
+  if (y.same(out)) y.count_write();
   if (!recording(a, b)) return y;
   return record("where", y, {&condition, &a, &b},
                 [c = saved(condition), as = a.sizes(), bs = b.sizes(), ad = a.dtype(), bd = b.dtype()](

@@ -7,26 +7,27 @@ namespace chainrule {
 
 void init_elementwise();  // fills the loops for the chosen instruction set
 
-// One row of the table, as the bindings and other ops use it.
+// One row of the table, as the bindings and other ops use it. `out` may be undefined; the result is `out` itself where the
+// loop could write into it, else a new tensor, and the rest of what out= means is left to the caller.
 struct UnaryRow {
   const char* name;
   int params;
-  Tensor (*apply)(const Tensor& x, const double* params);
+  Tensor (*apply)(const Tensor& x, const double* params, const Tensor& out);
   const Tensor& (*apply_in_place)(const Tensor& x, const double* params);
 };
 struct BinaryRow {
   const char* name;
-  Tensor (*apply)(const Tensor& a, const Tensor& b);
+  Tensor (*apply)(const Tensor& a, const Tensor& b, const Tensor& out);
   const Tensor& (*apply_in_place)(const Tensor& a, const Tensor& b);
 };
 extern const UnaryRow unary_rows[static_cast<int>(Unary::count)];
 extern const BinaryRow binary_rows[static_cast<int>(Binary::count)];
 
-inline Tensor apply(Unary f, const Tensor& x, const double* p = nullptr) {
-  return unary_rows[static_cast<int>(f)].apply(x, p);
+inline Tensor apply(Unary f, const Tensor& x, const double* p = nullptr, const Tensor& out = {}) {
+  return unary_rows[static_cast<int>(f)].apply(x, p, out);
 }
-inline Tensor apply(Binary f, const Tensor& a, const Tensor& b) {
-  return binary_rows[static_cast<int>(f)].apply(a, b);
+inline Tensor apply(Binary f, const Tensor& a, const Tensor& b, const Tensor& out = {}) {
+  return binary_rows[static_cast<int>(f)].apply(a, b, out);
 }
 inline Tensor apply(Binary f, const Tensor& a, const Scalar& b) { return apply(f, a, number(b)); }
 inline Tensor apply(Binary f, const Scalar& a, const Tensor& b) { return apply(f, number(a), b); }
@@ -49,14 +50,15 @@ inline Tensor apply(Binary f, const Scalar& a, const Tensor& b) { return apply(f
 #undef COMPARE
 #undef BITWISE
 
-Tensor pow(const Tensor& x, double n);
-Tensor pow_scalar(const Tensor& x, const Scalar& n);  // with PyTorch's rules for integers
+Tensor pow(const Tensor& x, double n, const Tensor& out = {});
+// With PyTorch's rules for integers.
+Tensor pow_scalar(const Tensor& x, const Scalar& n, const Tensor& out = {});
 // x **= n for floating x; x = clamp(x, low, high), in one pass where x is floating and the bounds are numbers.
 const Tensor& pow_(const Tensor& x, double n);
 const Tensor& clamp_(const char* op, const Tensor& x, const Tensor& low, const Tensor& high);
-Tensor bitwise_not(const Tensor& x);
+Tensor bitwise_not(const Tensor& x, const Tensor& out = {});
 // Bounds may be undefined; numbers or tensors.
-Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high);
+Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high, const Tensor& out = {});
 // x += scale * term, in one pass over tensors of one floating dtype. Returns false, with nothing done, where that is not
 // enough: where it has to be recorded or converted, or operands share x's memory.
 bool add_term(const char* op, const Tensor& x, const Tensor& a, const Tensor& b, double scale, Term term);
@@ -89,7 +91,7 @@ CR_TENSOR_OPERATOR(||, logical_or)
 inline Tensor operator-(const Tensor& x) { return neg(x); }
 
 // condition ? a : b, broadcast; condition is bool.
-Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b, const Tensor& out = {});
 inline Tensor where(const Tensor& c, const Tensor& a, const Scalar& b) { return where(c, a, number(b)); }
 inline Tensor where(const Tensor& c, const Scalar& a, const Tensor& b) { return where(c, number(a), b); }
 
