@@ -40,12 +40,31 @@ template <class T> struct Input {
   CR_INLINE Vec<T> at(int64_t i, int left) const { return Vec<T>::load(data + (i & mask), left); }
 };
 
+// Values and derivatives that are long chains of operations, and are taken of two vectors at a time. Not on the level
+// without a fused multiply-add, the fallback for old machines, for the wheel's size.
+template <class T, class F> inline constexpr bool value_in_pairs = false;
+template <class T, class F> inline constexpr bool dx_in_pairs = false;
+template <> inline constexpr bool value_in_pairs<float, fn::tanh_fn> = has_fma;
+template <> inline constexpr bool value_in_pairs<float, fn::sigmoid_fn> = has_fma;
+template <> inline constexpr bool value_in_pairs<float, fn::gelu_fn> = has_fma;
+template <> inline constexpr bool dx_in_pairs<float, fn::gelu_fn> = has_fma;
+
+template <class T> CR_INLINE Pair<T> pair_at(const Input<T>& x, int64_t i) {
+  return {x.at(i), x.at(i + Vec<T>::lanes)};
+}
+template <class T> CR_INLINE void store(const Pair<T>& y, T* out) {
+  y.a.store(out);
+  y.b.store(out + Vec<T>::lanes);
+}
+
 template <class T, class F> void unary_value(const LoopArgs& a) {
   T* out = static_cast<T*>(a.out[0]);
   if constexpr (on_vectors<T>) {
     using V = Vec<T>;
     const Input<T> x(a, 0);
     int64_t i = 0;
+    if constexpr (value_in_pairs<T, F>)
+      for (; i + 2 * V::lanes <= a.n; i += 2 * V::lanes) store(F::value(pair_at(x, i), a.params), out + i);
     for (; i + V::lanes <= a.n; i += V::lanes) V(F::value(x.at(i), a.params)).store(out + i);
     if (const int left = static_cast<int>(a.n - i)) V(F::value(x.at(i, left), a.params)).store(out + i, left);
   } else {
@@ -59,6 +78,11 @@ template <class T, class F> void unary_dx(const LoopArgs& a) {
   T* out = static_cast<T*>(a.out[0]);
   const Input<T> g(a, 0), saved(a, 1);  // saved: x or y, whichever the derivative is written in
   int64_t i = 0;
+  if constexpr (dx_in_pairs<T, F>)
+    for (; i + 2 * V::lanes <= a.n; i += 2 * V::lanes) {
+      const Pair<T> s = pair_at(saved, i);
+      store(F::dx(pair_at(g, i), s, s, a.params), out + i);
+    }
   for (; i + V::lanes <= a.n; i += V::lanes) {
     const V s = saved.at(i);
     V(F::dx(g.at(i), s, s, a.params)).store(out + i);

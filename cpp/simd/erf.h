@@ -31,8 +31,9 @@ inline constexpr Pieces<7> erf_pieces{
      Table8(-0x1.8e1588p-6f, 0x1.2e777cp-9f, 0x1.fdbeb2p-7f, -0x1.9e8308p-11f, -0x1.d2244p-9f,
             -0x1.512c3cp-11f, 0x1.0feed6p-13f, 0x1.87671cp-14f)}};
 CR_INLINE Vec<float> erf(const Vec<float>& x) {
-  const Vec<float> a = lesser(Vec<float>(3.96875f), abs(x));  // where erf rounds to 1
-  return copysign(a * piecewise(a, nearest(a, 32.0f / 17), erf_pieces), x);
+  const Vec<float> end = 3.96875f, bounded = lesser(end, greater(-end, x)),
+                   a = abs(bounded);  // where erf rounds to 1
+  return bounded * piecewise(a, nearest(a, 32.0f / 17), erf_pieces);
 }
 
 // erf(x) / x - 1 as a polynomial in x^2.

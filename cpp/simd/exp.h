@@ -184,10 +184,12 @@ inline constexpr Pieces<8> tanh_pieces{
             -0x1.6f12eap-5f, 0x1.384e06p-6f, 0x1.664844p-7f),
      Table8(0x1.d4f3fp-12f, 0x1.ce6e36p-14f, -0x1.fd462p-20f, -0x1.962404p-22f, -0x1.6ccd0ap-25f,
             0x1.4471f8p-6f, 0x1.d14832p-7f, -0x1.10aff8p-7f)}};
-CR_INLINE Vec<float> tanh(const Vec<float>& x) {
-  const Vec<float> a = lesser(Vec<float>(9.4f), abs(x));
-  return copysign(a * piecewise(a, shift_right_logical(bits(a + 0.75f), 22), tanh_pieces), x);
+template <class V> CR_INLINE V tanh_float(const V& x) {
+  const V bounded = lesser(V(9.4f), greater(V(-9.4f), x)), a = abs(bounded);
+  return bounded * piecewise(a, shift_right_logical(bits(a + 0.75f), 22), tanh_pieces);
 }
+CR_INLINE Vec<float> tanh(const Vec<float>& x) { return tanh_float(x); }
+CR_INLINE Pair<float> tanh(const Pair<float>& x) { return tanh_float(x); }
 // An odd polynomial up to 0.6, 1 - 2 / (1 + e^2|x|) from there.
 CR_INLINE Vec<double> tanh(const Vec<double>& x) {
   const Vec<double> a = abs(x), z = x * x, e = exp(lesser(Vec<double>(40), a + a));
@@ -206,14 +208,16 @@ CR_INLINE Vec<double> tanh(const Vec<double>& x) {
 // to the larger of c and s is less than the smaller, and loses less than half of its rounding.
 inline constexpr Table8 power_above(0x1.0e5cd8p-64f, 0x1.06d524p-64f, 0x1.018468p-64f, 0x1.fe9df4p-65f,
                                     0x1.fe59bep-65f, 0x1.00f4ccp-64f, 0x1.06b1aap-64f, 0x1.0fd8eap-64f);
-CR_INLINE Vec<float> sigmoid(const Vec<float>& x0) {
-  const Vec<float> one = 0x1p-64f, x = greater(Vec<float>(-105), lesser(Vec<float>(40), x0));
-  const Vec<float> magic = 0x1.8p20f, sum = fma(x, -0x1.715476p0f, magic), n = sum - magic;
-  const Vec<float> r = fma(n, 0x1.0bfbe8p-15f, fma(n, 0x1.62ep-1f, x));
-  const Vec<float> s = from_bits(bits(pick(power_above, bits(sum))) + (bits(sum) << 20));
-  const Vec<float> q = poly(r, -0x1.b3308cp-5f, -0x1.e4ccf8p-1f, 0x1.e4e06cp-2f, -0x1.433ef8p-3f);
+template <class V> CR_INLINE V sigmoid_float(const V& x0) {
+  const V one = 0x1p-64f, x = greater(V(-105), lesser(V(40), x0));
+  const V magic = 0x1.8p20f, sum = fma(x, V(-0x1.715476p0f), magic), n = sum - magic;
+  const V r = fma(n, V(0x1.0bfbe8p-15f), fma(n, V(0x1.62ep-1f), x));
+  const V s = from_bits(bits(pick(power_above, bits(sum))) + (bits(sum) << 20));
+  const V q = poly(r, -0x1.b3308cp-5f, -0x1.e4ccf8p-1f, 0x1.e4e06cp-2f, -0x1.433ef8p-3f);
   return one / (greater(s, one) + fma(s, q, lesser(s, one)));
 }
+CR_INLINE Vec<float> sigmoid(const Vec<float>& x) { return sigmoid_float(x); }
+CR_INLINE Pair<float> sigmoid(const Pair<float>& x) { return sigmoid_float(x); }
 CR_INLINE Vec<double> sigmoid(const Vec<double>& x) {
   const Vec<double> one = 0x1p-512;
   const ExpDouble e = exp_parts(greater(Vec<double>(-50), lesser(Vec<double>(750), -x)));

@@ -55,24 +55,49 @@ CR_INLINE NormalTail normal_tail(const Vec<float>& x) {
           density};
 }
 
-CR_INLINE Vec<float> normal_cdf(const Vec<float>& x) {
+// `below` of -|x|, with what the pieces do not reach in its place.
+CR_INLINE Vec<float> normal_cdf_far(const Vec<float>& x, const Vec<float>& below) {
+  return where(abs(x) < 3.75f, below, normal_tail(x).below);
+}
+CR_INLINE Vec<float> gelu_slope_far(const Vec<float>& x, const Vec<float>& below) {
+  const NormalTail tail = normal_tail(x);
+  return where(abs(x) < 3.75f, below, tail.below - lesser(Vec<float>(15), abs(x)) * tail.density);
+}
+
+using Far = Vec<float> (*)(const Vec<float>& x, const Vec<float>& below);
+template <Far far, int terms> CR_INLINE Vec<float> by_sides(const Vec<float>& x,
+                                                            const Pieces<terms>& pieces) {
   const Vec<float> a = abs(x);
-  Vec<float> below = piecewise(a, nearest(a, 2), normal_tail_pieces);
-  const Mask<float> middle = a < 3.75f;
-  if (!all(middle)) below = where(middle, below, normal_tail(a).below);
+  Vec<float> below = piecewise(a, nearest(a, 2), pieces);
+  if (!all(a < 3.75f)) below = far(x, below);
   return where(x < 0, below, 1 - below);
+}
+template <Far far, int terms> CR_INLINE Pair<float> by_sides(const Pair<float>& x,
+                                                             const Pieces<terms>& pieces) {
+  const Pair<float> a = abs(x);
+  Pair<float> below = piecewise(a, nearest(a, 2), pieces);
+  if (__builtin_expect(!all(greater(a.a, a.b) < 3.75f), 0)) {
+    Vec<float> halves[] = {below.a, below.b};
+#pragma GCC unroll 1  // once in the code
+    for (int i = 0; i < 2; ++i) halves[i] = far(i == 0 ? x.a : x.b, halves[i]);
+    below = {halves[0], halves[1]};
+  }
+  return {where(x.a < 0, below.a, 1 - below.a), where(x.b < 0, below.b, 1 - below.b)};
+}
+
+CR_INLINE Vec<float> normal_cdf(const Vec<float>& x) {
+  return by_sides<normal_cdf_far>(x, normal_tail_pieces);
+}
+CR_INLINE Pair<float> normal_cdf(const Pair<float>& x) {
+  return by_sides<normal_cdf_far>(x, normal_tail_pieces);
 }
 
 // normal_cdf(x) + x normal_pdf(x), the derivative of gelu.
 CR_INLINE Vec<float> gelu_slope(const Vec<float>& x) {
-  const Vec<float> a = abs(x);
-  Vec<float> below = piecewise(a, nearest(a, 2), gelu_slope_pieces);
-  const Mask<float> middle = a < 3.75f;
-  if (!all(middle)) {
-    const NormalTail tail = normal_tail(a);
-    below = where(middle, below, tail.below - lesser(Vec<float>(15), a) * tail.density);
-  }
-  return where(x < 0, below, 1 - below);
+  return by_sides<gelu_slope_far>(x, gelu_slope_pieces);
+}
+CR_INLINE Pair<float> gelu_slope(const Pair<float>& x) {
+  return by_sides<gelu_slope_far>(x, gelu_slope_pieces);
 }
 
 }  // namespace chainrule::CR_ISA
