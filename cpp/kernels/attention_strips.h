@@ -61,41 +61,27 @@ template <class T, int NV, bool kRows>
 void strip_tile(int64_t depth, const T* a, ptrdiff_t stride, const T* b, const StripOut<T>& out) {
   using X = Reg<T>;
   constexpr int R = static_cast<int>(kStripTile);
-  typename X::V acc[R][NV];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r)
-    for (int v = 0; v < NV; ++v) acc[r][v] = typename X::V{};
-  const ptrdiff_t row = kRows ? stride : 1, step = kRows ? 1 : stride;
   if (!out.room) {  // a result, not scratch memory: comes while the sums are formed, even to be written over
     for (int r = 0; r < R; ++r)
       for (int64_t j = 0; j < NV * X::W; j += kLine<T>) __builtin_prefetch(out.c + r * out.ldc + j, 1);
   }
-#pragma GCC unroll 1
-  for (int64_t k = 0; k < depth; ++k) {
-    typename X::V bv[NV];
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) bv[v] = X::load(b + v * X::W);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const auto s = X::set1(a[r * row]);
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) acc[r][v] = X::fma(s, bv[v], acc[r][v]);
-    }
-    a += step;
-    b += kPanel<T>;
-  }
+  typename X::V acc[R][NV];
+  if constexpr (kRows)
+    sum_tile<T>(acc, depth, StridedRows<T, R>(a, stride, 1), b, kPanel<T>);
+  else
+    sum_tile<T>(acc, depth, PackedRows<T, R>{a, stride}, b, kPanel<T>);
   const auto alpha = X::set1(out.alpha);
   T* c = out.c;
   const ptrdiff_t ldc = out.ldc;
   if (out.add) {
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r, c += ldc) {
+    for (int r = 0; r < R; ++r, c = next_row(c, ldc)) {
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) X::store(c + v * X::W, X::fma(alpha, acc[r][v], X::load(c + v * X::W)));
     }
   } else {
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r, c += ldc) {
+    for (int r = 0; r < R; ++r, c = next_row(c, ldc)) {
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) X::store(c + v * X::W, acc[r][v] * alpha);
     }

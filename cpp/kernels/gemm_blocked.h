@@ -85,36 +85,43 @@ template <class T> struct Slab {
   }
 
   // The tiles of the rows in hand by a panel of B. Each meets the K blocks in a row, its sums in a buffer of their own: the
-  // rows of c, often a power of two apart, would push each other out of the first cache.
+  // rows of c, often a power of two apart, would push each other out of the first cache. What does not change from tile
+  // to tile is set up once: stores wait behind those of the tile before.
   void multiply_panel(int64_t jp) const {
     constexpr int P = kPanel<T>;
     alignas(64) T sums[kTileRows * P];
     const int w = width(jp), nv = static_cast<int>(ceil_div(w, Reg<T>::W));
     const bool in_place = pb == nullptr && !(tail && jp == cols() - 1);
     const ptrdiff_t ldb = in_place ? p.b.row : P;
-    const int64_t j = j0 + jp * P, all = blocks();
-    TileOut<T> o;
-    o.alpha = p.alpha;
-    o.tail = w - (nv - 1) * Reg<T>::W;
-    for (int64_t ip = ip0, end = least(ip0 + step, rows()); ip < end; ++ip) {
+    const int64_t j = j0 + jp * P;
+    const int all = static_cast<int>(blocks());
+    const bool finished = k0 + kn >= p.k;
+    struct Step {
+      int kn;
+      const T* b;
+      TileOut<T> out;
+    } steps[kGroupK];
+    for (int kb = 0; kb < all; ++kb) {
+      const int64_t k = k0 + kb * kBlockK;
+      const bool last = kb == all - 1;
+      steps[kb] = {depth(kb),
+                   in_place ? p.b.at(k, j)
+                   : pb     ? b_panel(kb, jp)
+                            : tail + kb * P * kBlockK,
+                   {sums, last ? p.ldc : P, p.alpha, k == 0 ? p.beta : T(1), nullptr,
+                    last && finished && p.col_bias ? p.col_bias + j : nullptr, w - (nv - 1) * Reg<T>::W, sums,
+                    kb == 0 ? p.ldc : P}};
+    }
+    TileOut<T>& end = steps[all - 1].out;
+    for (int64_t ip = ip0, stop = least(ip0 + step, rows()); ip < stop; ++ip) {
       const int64_t i = ip * h;
-      const auto fn = tiles<T>.fn[pa != nullptr][nv - 1][height(ip) - 1];
       T* const c = p.c + i * p.ldc + j;
-      o.old = c;
-      o.ld_old = p.ldc;
-      for (int64_t kb = 0; kb < all; ++kb) {
-        const int64_t k = k0 + kb * kBlockK;
-        const bool finished = k + kBlockK >= p.k, kept = kb < all - 1;
-        o.c = kept ? sums : c;
-        o.ldc = kept ? P : p.ldc;
-        o.beta = k == 0 ? p.beta : T(1);
-        o.row_bias = finished && p.row_bias ? p.row_bias + i : nullptr;
-        o.col_bias = finished && p.col_bias ? p.col_bias + j : nullptr;
-        const T* a = pa ? a_panel(kb, ip) : p.a.at(i, k);
-        const T* b = in_place ? p.b.at(k, j) : pb ? b_panel(kb, jp) : tail + kb * P * kBlockK;
-        fn(depth(kb), a, p.a.row, p.a.col, b, ldb, o);
-        o.old = sums;
-        o.ld_old = P;
+      const auto fn = tiles<T>.fn[pa != nullptr][nv - 1][height(ip) - 1];
+      steps[0].out.old = end.c = c;
+      if (finished && p.row_bias) end.row_bias = p.row_bias + i;
+      for (int kb = 0; kb < all; ++kb) {
+        const T* a = pa ? a_panel(kb, ip) : p.a.at(i, k0 + kb * kBlockK);
+        fn(steps[kb].kn, a, p.a.row, p.a.col, steps[kb].b, ldb, steps[kb].out);
       }
     }
   }

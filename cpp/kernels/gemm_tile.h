@@ -238,16 +238,16 @@ template <class T> CR_INLINE T fma_scalar(T a, T b, T c) {
 #endif
 }
 
-// Where a tile's sums go: c = alpha * sum + beta * old, then + bias. beta == 0 does not read old, which may be c.
+// Where a tile's sums go: c = alpha * sum + beta * old, then + bias. beta == 0 does not read old, which is c unless told.
 template <class T> struct TileOut {
   T* c;
   ptrdiff_t ldc;
   T alpha, beta;
-  const T* row_bias;       // one a row, or null
-  const T* col_bias;       // one a column, or null
-  int tail;                // valid lanes of the last register
-  const T* old = nullptr;  // null: c itself
-  ptrdiff_t ld_old = 0;
+  const T* row_bias;  // one a row, or null
+  const T* col_bias;  // one a column, or null
+  int tail;           // valid lanes of the last register
+  const T* old = c;
+  ptrdiff_t ld_old = ldc;
 };
 
 template <class T> CR_INLINE typename Reg<T>::V finish(typename Reg<T>::V sum, typename Reg<T>::V old,
@@ -260,14 +260,12 @@ template <class T> CR_INLINE typename Reg<T>::V finish(typename Reg<T>::V sum, t
 template <class T>
 [[gnu::noinline]] void finish_tile(const T* sums, int rows, int vectors, const TileOut<T>& o) {
   using X = Reg<T>;
-  const T* const olds = o.old ? o.old : o.c;
-  const ptrdiff_t ld_old = o.old ? o.ld_old : o.ldc;
   for (int r = 0; r < rows; ++r) {
     for (int v = 0; v < vectors; ++v, sums += X::W) {
       const int lanes = v < vectors - 1 ? X::W : o.tail;
       const auto load = [lanes](const T* p) { return lanes == X::W ? X::load(p) : X::load(p, lanes); };
       typename X::V old = {};
-      if (o.beta != T(0)) old = load(olds + r * ld_old + v * X::W);
+      if (o.beta != T(0)) old = load(o.old + r * o.ld_old + v * X::W);
       auto y = finish<T>(X::load(sums), old, o);
       if (o.row_bias) y = y + X::set1(o.row_bias[r]);
       if (o.col_bias) y = y + load(o.col_bias + v * X::W);
@@ -280,59 +278,127 @@ template <class T>
   }
 }
 
-// Packed A: a[k * R + r]. Otherwise a[r * a_row + k * a_col].
-template <class T, int R, int NV, bool kPacked>
-void tile(int kn, const T* a, ptrdiff_t a_row, ptrdiff_t a_col, const T* b, ptrdiff_t ldb,
-          const TileOut<T>& out) {
+// The next row. All their addresses at once are more than there are registers, and the compiler is not to try.
+template <class T> CR_INLINE T* next_row(T* p, ptrdiff_t ld) {
+  p += ld;
+  asm("" : "+r"(p));
+  return p;
+}
+
+// R rows of A in one column, and the step to the next. Packed, a column is contiguous.
+template <class T, int R> struct PackedRows {
+  const T* p;
+  ptrdiff_t step;
+  CR_INLINE T at(int r) const { return p[r]; }
+  CR_INLINE void next() { p += step; }
+};
+// Strided: two pointers and three strides, in bytes, reach 14 rows. Left to itself, the compiler keeps one register a
+// row, runs out of them, and loads one of three from the stack.
+template <class T, int R> struct StridedRows {
+  const char *p, *q;
+  ptrdiff_t row, row3, row5, step;
+  CR_INLINE StridedRows(const T* a, ptrdiff_t a_row, ptrdiff_t a_col)
+      : p(reinterpret_cast<const char*>(a)),
+        row(a_row * ptrdiff_t{sizeof(T)}),
+        row3(3 * row),
+        row5(5 * row),
+        step(a_col * ptrdiff_t{sizeof(T)}) {
+    q = R > 7 ? p + 7 * row : p;
+    asm(""
+        : "+r"(row), "+r"(row3), "+r"(row5), "+r"(step),
+          "+r"(q));  // how they hang together is not its business
+  }
+  CR_INLINE T at(int r) const {
+    const char* const from = r < 7 ? p : q;
+    switch (r % 7) {
+      case 0: return *reinterpret_cast<const T*>(from);
+      case 1: return *reinterpret_cast<const T*>(from + row);
+      case 2: return *reinterpret_cast<const T*>(from + row * 2);
+      case 3: return *reinterpret_cast<const T*>(from + row3);
+      case 4: return *reinterpret_cast<const T*>(from + row * 4);
+      case 5: return *reinterpret_cast<const T*>(from + row5);
+      default: return *reinterpret_cast<const T*>(from + row3 * 2);
+    }
+  }
+  CR_INLINE void next() {
+    p += step;
+    if (R > 7) q += step;
+  }
+};
+
+// The sums of a tile over kn rows of B.
+template <class T, int R, int NV, class Rows>
+CR_INLINE void sum_tile(typename Reg<T>::V (&acc)[R][NV], int64_t kn, Rows a, const T* b, ptrdiff_t ldb) {
   using X = Reg<T>;
-  const TileOut<T> o = out;  // a copy: no store below can change it
-  typename X::V acc[R][NV];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) {
-      acc[r][v] = typename X::V{};
-      if (o.beta != T(0))
-        __builtin_prefetch(o.c + r * o.ldc + v * X::W, 1);  // arrives while the sums are formed
-    }
+    for (int v = 0; v < NV; ++v) acc[r][v] = typename X::V{};
   }
 #pragma GCC unroll 1
-  for (int k = 0; k < kn; ++k) {
+  for (int64_t k = 0; k < kn; ++k) {
     typename X::V bv[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) bv[v] = X::load(b + v * X::W);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const auto s = X::set1(kPacked ? a[r] : a[r * a_row]);
+      const auto s = X::set1(a.at(r));
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) acc[r][v] = X::fma(s, bv[v], acc[r][v]);
     }
-    a += kPacked ? R : a_col;
+    a.next();
     b += ldb;
   }
-  // The two frequent endings go straight from the registers. -0 is what a sum does not see, whatever its sign.
-  const auto each = [&](auto&& f) CR_LAMBDA_INLINE {
+}
+
+// Packed A: a[k * R + r]. Otherwise a[r * a_row + k * a_col].
+template <class T, int R, int NV, bool kPacked>
+void tile(int kn, const T* a, ptrdiff_t a_row, ptrdiff_t a_col, const T* b, ptrdiff_t ldb,
+          const TileOut<T>& o) {
+  using X = Reg<T>;
+  if (o.beta != T(0)) {  // what c holds arrives while the sums are formed
+    const T* c = o.c;
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
+    for (int r = 0; r < R; ++r, c = next_row(c, o.ldc)) {
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) f(r, v);
+      for (int v = 0; v < NV; ++v) __builtin_prefetch(c + v * X::W, 1);
     }
-  };
+  }
+  typename X::V acc[R][NV];
+  if constexpr (kPacked)
+    sum_tile<T>(acc, kn, PackedRows<T, R>{a, R}, b, ldb);
+  else
+    sum_tile<T>(acc, kn, StridedRows<T, R>(a, a_row, a_col), b, ldb);
+  // The two frequent endings go straight from the registers. -0 is what a sum does not see, whatever its sign.
   if (o.alpha == T(1) && o.tail == X::W && !o.row_bias && (o.beta == T(0) || o.beta == T(1))) {
     typename X::V bias[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) bias[v] = o.col_bias ? X::load(o.col_bias + v * X::W) : X::set1(T(-0.0));
-    if (o.beta == T(0))
-      return each([&](int r, int v)
-                      CR_LAMBDA_INLINE { X::store(o.c + r * o.ldc + v * X::W, acc[r][v] + bias[v]); });
-    const T* const olds = o.old ? o.old : o.c;
-    const ptrdiff_t ld_old = o.old ? o.ld_old : o.ldc;
-    return each([&](int r, int v) CR_LAMBDA_INLINE {
-      X::store(o.c + r * o.ldc + v * X::W, (acc[r][v] + X::load(olds + r * ld_old + v * X::W)) + bias[v]);
-    });
+    T* c = o.c;
+    const ptrdiff_t ldc = o.ldc;
+    if (o.beta == T(0)) {
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r, c = next_row(c, ldc)) {
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) X::store(c + v * X::W, acc[r][v] + bias[v]);
+      }
+    } else {
+      const T* old = o.old;
+      const ptrdiff_t ld_old = o.ld_old;
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r, c = next_row(c, ldc), old = next_row(old, ld_old)) {
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) X::store(c + v * X::W, (acc[r][v] + X::load(old + v * X::W)) + bias[v]);
+      }
+    }
+    return;
   }
   alignas(64) T sums[R * NV * X::W];
-  each([&](int r, int v) CR_LAMBDA_INLINE { X::store(sums + (r * NV + v) * X::W, acc[r][v]); });
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) X::store(sums + (r * NV + v) * X::W, acc[r][v]);
+  }
   finish_tile(sums, R, NV, o);
 }
 
