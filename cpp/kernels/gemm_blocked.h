@@ -20,9 +20,10 @@ template <class T> struct Scratch {
 // Rows a tile: as many as the registers hold, evenly shared, for a last tile of one row runs at the speed of latency.
 CR_INLINE int tile_height(int64_t m) { return static_cast<int>(ceil_div(m, ceil_div(m, kTileRows))); }
 
-inline constexpr int64_t kGroupK = 4;            // K blocks that a tile meets in a row, at most
-inline constexpr int64_t kRowBytes = 256 << 10;  // of packed A: it stays in the second cache while B passes
-inline constexpr int64_t kSlabBytes = 2 << 20;   // of packed B
+inline constexpr int64_t kGroupK = 4;             // K blocks that a tile meets in a row, at most
+inline constexpr int64_t kRowBytes = 256 << 10;   // of packed A: it stays in the second cache while B passes
+inline constexpr int64_t kSlabBytes = 2 << 20;    // of packed B
+inline constexpr int64_t kNearBytes = 256 << 10;  // of c: the second cache may hold it already
 
 // A slab of a product: all rows, columns [j0, j0 + n), and k in [k0, k0 + kn), which is a few K blocks. B is packed at
 // once, A a few panels at a time.
@@ -45,20 +46,28 @@ template <class T> struct Slab {
   T* a_panel(int64_t kb, int64_t ip) const { return pa + (kb * step + ip - ip0) * h * block; }
   T* b_panel(int64_t kb, int64_t jp) const { return pb + (kb * cols() + jp) * kPanel<T> * block; }
 
+  // What is contiguous in memory, rows of B and columns of A, is read over several panels, in one piece.
+  static constexpr int kPanels = 8;
   void pack_rows() const {
-    for (int64_t ip = ip0; ip < least(ip0 + step, rows()); ++ip)
-      for (int64_t kb = 0; kb < blocks(); ++kb)
-        pack_a(a_panel(kb, ip), p.a, ip * h, height(ip), k0 + kb * kBlockK, depth(kb));
+    const int64_t stop = least(ip0 + step, rows()), whole = p.a.row == 1 ? least(stop, p.m / h) : ip0;
+    for (int64_t kb = 0; kb < blocks(); ++kb) {
+      const int64_t k = k0 + kb * kBlockK;
+      for (int64_t ip = ip0; ip < whole; ip += kPanels)
+        pack_columns(a_panel(kb, ip), h * block, static_cast<int>(least<int64_t>(kPanels, whole - ip)), p.a,
+                     ip * h, h, k, depth(kb));
+      for (int64_t ip = whole; ip < stop; ++ip)
+        pack_a(a_panel(kb, ip), p.a, ip * h, height(ip), k, depth(kb));
+    }
   }
-  // Where rows of B are contiguous, one is read over several panels, in one piece.
   void pack_cols() const {
-    constexpr int P = kPanel<T>, kPanels = 8;
+    constexpr int P = kPanel<T>;
     const int64_t whole = p.b.col == 1 ? n / P : 0;
     for (int64_t kb = 0; kb < blocks(); ++kb) {
       const int64_t k = k0 + kb * kBlockK;
       for (int64_t jp = 0; jp < whole; jp += kPanels) {
         for (int i = 0; i < depth(kb); ++i) {
           const T* src = p.b.at(k + i, j0 + jp * P);
+          fetch_ahead(src, p.b.row, kPanels * P);
           for (int64_t q = jp; q < least(jp + kPanels, whole); ++q, src += P)
             for (int v = 0; v < P; v += Reg<T>::W)
               Reg<T>::store(b_panel(kb, q) + i * P + v, Reg<T>::load(src + v));
@@ -95,7 +104,7 @@ template <class T> struct Slab {
     const ptrdiff_t ldb = in_place ? p.b.row : P;
     const int64_t j = j0 + jp * P;
     const int all = static_cast<int>(blocks());
-    const bool finished = k0 + kn >= p.k;
+    const bool finished = k0 + kn >= p.k, far = p.m * p.n * int64_t{sizeof(T)} > kNearBytes;
     struct Step {
       int kn;
       const T* b;
@@ -109,8 +118,8 @@ template <class T> struct Slab {
                    : pb     ? b_panel(kb, jp)
                             : tail + kb * P * kBlockK,
                    {sums, last ? p.ldc : P, p.alpha, k == 0 ? p.beta : T(1), nullptr,
-                    last && finished && p.col_bias ? p.col_bias + j : nullptr, w - (nv - 1) * Reg<T>::W, sums,
-                    kb == 0 ? p.ldc : P}};
+                    last && finished && p.col_bias ? p.col_bias + j : nullptr, w - (nv - 1) * Reg<T>::W,
+                    last && far, sums, kb == 0 ? p.ldc : P}};
     }
     TileOut<T>& end = steps[all - 1].out;
     for (int64_t ip = ip0, stop = least(ip0 + step, rows()); ip < stop; ++ip) {
@@ -158,14 +167,26 @@ template <class T> void multiply_here(const Product<T>& p, bool pack_a, bool pac
   // A small panel for the tail is taken from the stack: an allocation is long beside a product of 16 x 16.
   alignas(64) T small[P * kBlockK / 4];
   const bool tail = !pack_b && p.n % Reg<T>::W != 0, on_stack = tail && p.k <= kBlockK / 4;
-  Scratch<T> pa(pack_a ? step * h * kn : 0), pb(pack_b ? n * kn : 0), pt(tail && !on_stack ? P * kn : 0);
+  const int64_t size_a = pack_a ? ceil_div(step * h * kn, 16) * 16 : 0,
+                size_b = pack_b              ? n * kn
+                         : tail && !on_stack ? P * kn
+                                             : 0,
+                size = size_a + size_b, whole = (kRowBytes + kSlabBytes) / kSize;
+  // Larger ones are all of one size, so that a thread gets the block of its last product, which its cache still holds.
+  Scratch<T> packed(size > whole / 16 ? most(size, whole) : size);
+  T* const pb = packed.p + size_a;
   for (int64_t j = 0; j < p.n; j += n)
     for (int64_t k = 0; k < p.k; k += kn)
-      Slab<T>{p,     h,
-              j,     least(n, p.n - j),
-              k,     least(kn, p.k - k),
-              block, pa.p,
-              pb.p,  tail ? (on_stack ? small : pt.p) : nullptr,
+      Slab<T>{p,
+              h,
+              j,
+              least(n, p.n - j),
+              k,
+              least(kn, p.k - k),
+              block,
+              pack_a ? packed.p : nullptr,
+              pack_b ? pb : nullptr,
+              tail ? (on_stack ? small : pb) : nullptr,
               step}
           .multiply();
 }

@@ -48,18 +48,24 @@ template <class T> CR_INLINE void pack_transposed(T* dst, ptrdiff_t ld, const T*
   }
 }
 
-template <class T> void pack_a(T* dst, const Mat<T>& a, int64_t i0, int h, int64_t k0, int kn) {
+// Asks for `count` values a few rows further on: rows far apart are a pattern that the machine does not see.
+template <class T> CR_INLINE void fetch_ahead(const T* row, ptrdiff_t stride, int count) {
+  for (int i = 0; i < count; i += 64 / static_cast<int>(sizeof(T))) __builtin_prefetch(row + 8 * stride + i);
+}
+
+// `panels` panels of h rows, `apart` from each other, of columns that are contiguous.
+template <class T> void pack_columns(T* to, ptrdiff_t apart, int panels, const Mat<T>& a, int64_t i0, int h,
+                                     int64_t k0, int kn) {
   using X = Reg<T>;
-  const T* src = a.at(i0, k0);
-  if (a.col == 1) {
-    for (int r = 0; r < h; r += X::W)
-      pack_transposed(dst + r, h, src + r * a.row, a.row, least(h - r, X::W), kn,
-                      h < X::W ? kn + 1 - static_cast<int>(ceil_div(X::W, h)) : 0);
-  } else if (a.row == 1) {
-    // The last register of a row may spill over the rows behind it, which are written later: a masked store is slow.
-    const int in_rows = h / X::W * X::W, rest = h - in_rows;
-    const int spilling = rest > 0 ? kn - static_cast<int>(ceil_div(X::W - rest, h)) : kn;
-    for (int k = 0; k < kn; ++k, src += a.col, dst += h) {
+  // The last register of a row may spill over the rows behind it, which are written later: a masked store is slow.
+  const int in_rows = h / X::W * X::W, rest = h - in_rows;
+  const int spilling = rest > 0 ? kn - static_cast<int>(ceil_div(X::W - rest, h)) : kn;
+  const T* column = a.at(i0, k0);
+  for (int k = 0; k < kn; ++k, column += a.col, to += h) {
+    fetch_ahead(column, a.col, panels * h);
+    const T* src = column;
+    T* dst = to;
+    for (int q = 0; q < panels; ++q, src += h, dst += apart) {
       for (int r = 0; r < in_rows; r += X::W) X::store(dst + r, X::load(src + r));
       if (rest == 0) continue;
       const auto v = X::load(src + in_rows, rest);
@@ -68,6 +74,18 @@ template <class T> void pack_a(T* dst, const Mat<T>& a, int64_t i0, int h, int64
       else
         X::store(dst + in_rows, v, rest);
     }
+  }
+}
+
+template <class T> void pack_a(T* dst, const Mat<T>& a, int64_t i0, int h, int64_t k0, int kn) {
+  using X = Reg<T>;
+  const T* src = a.at(i0, k0);
+  if (a.col == 1) {
+    for (int r = 0; r < h; r += X::W)
+      pack_transposed(dst + r, h, src + r * a.row, a.row, least(h - r, X::W), kn,
+                      h < X::W ? kn + 1 - static_cast<int>(ceil_div(X::W, h)) : 0);
+  } else if (a.row == 1) {
+    pack_columns(dst, 0, 1, a, i0, h, k0, kn);
   } else {
     for (int k = 0; k < kn; ++k) {
       for (int r = 0; r < h; ++r) dst[k * h + r] = src[r * a.row + k * a.col];

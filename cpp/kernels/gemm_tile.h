@@ -246,6 +246,7 @@ template <class T> struct TileOut {
   const T* row_bias;  // one a row, or null
   const T* col_bias;  // one a column, or null
   int tail;           // valid lanes of the last register
+  bool far = false;   // c comes from beyond the second cache, even to be written over
   const T* old = c;
   ptrdiff_t ld_old = ldc;
 };
@@ -356,7 +357,7 @@ template <class T, int R, int NV, bool kPacked>
 void tile(int kn, const T* a, ptrdiff_t a_row, ptrdiff_t a_col, const T* b, ptrdiff_t ldb,
           const TileOut<T>& o) {
   using X = Reg<T>;
-  if (o.beta != T(0)) {  // what c holds arrives while the sums are formed
+  if (o.beta != T(0) || o.far) {  // what c holds arrives while the sums are formed
     const T* c = o.c;
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r, c = next_row(c, o.ldc)) {
