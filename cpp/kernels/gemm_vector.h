@@ -63,9 +63,11 @@ template <class T> void sum_rows(T* s, const T* b, ptrdiff_t ld, const T* x, int
   for (; k < kn; ++k) add_rows<T, 1>(s, b + k * ld, ld, x + k, n);
 }
 
-// The same for a matrix whose columns are contiguous: W columns at a time, turned in registers.
-template <class T, int G> CR_INLINE void sum_columns_group(T* s, const T* b, ptrdiff_t ld, const T* x, int kn,
-                                                           int cols) {
+// The same for matrices whose columns are contiguous, up to W of them, turned in registers: G chains a lane at once, for
+// one would wait for itself. Chain g takes kn values from x + g * x_step and the columns at b + g * b_step.
+template <class T, int G>
+void sum_columns(T* s, ptrdiff_t s_step, const T* b, ptrdiff_t ld, ptrdiff_t b_step, const T* x,
+                 ptrdiff_t x_step, int kn, int cols) {
   using X = Reg<T>;
   constexpr int W = X::W;
   typename X::V acc[G];
@@ -73,58 +75,78 @@ template <class T, int G> CR_INLINE void sum_columns_group(T* s, const T* b, ptr
   for (int k = 0; k < kn; k += W) {
     const int lanes = least(W, kn - k);
     for (int g = 0; g < G; ++g) {
+      const T* const from = b + g * b_step + k;
+      const T* const xs = x + g * x_step + k;
       typename X::V r[W];
-      if (lanes == W && cols == G * W) {
+      if (lanes == W && cols == W) {
 #pragma GCC unroll 16
-        for (int i = 0; i < W; ++i) r[i] = X::load(b + (g * W + i) * ld + k);
+        for (int i = 0; i < W; ++i) r[i] = X::load(from + i * ld);
       } else {
 #pragma GCC unroll 16
-        for (int i = 0; i < W; ++i)
-          r[i] = g * W + i < cols ? X::load(b + (g * W + i) * ld + k, lanes) : typename X::V{};
+        for (int i = 0; i < W; ++i) r[i] = i < cols ? X::load(from + i * ld, lanes) : typename X::V{};
       }
       X::transpose(r);
       if (lanes == W) {
 #pragma GCC unroll 16
-        for (int i = 0; i < W; ++i) acc[g] = X::fma(X::set1(x[k + i]), r[i], acc[g]);
+        for (int i = 0; i < W; ++i) acc[g] = X::fma(X::set1(xs[i]), r[i], acc[g]);
       } else {
 #pragma GCC unroll 16
         for (int i = 0; i < W; ++i)
-          if (i < lanes) acc[g] = X::fma(X::set1(x[k + i]), r[i], acc[g]);
+          if (i < lanes) acc[g] = X::fma(X::set1(xs[i]), r[i], acc[g]);
       }
     }
   }
-  for (int g = 0; g < G; ++g) X::store(s + g * W, acc[g]);
+  for (int g = 0; g < G; ++g) X::store(s + g * s_step, acc[g]);
 }
 
-template <class T> void sum_columns(T* s, const T* b, ptrdiff_t ld, const T* x, int kn, int n) {
-  constexpr int W = Reg<T>::W;
-  int j = 0;
-  for (; j + 2 * W <= n; j += 2 * W) sum_columns_group<T, 2>(s + j, b + j * ld, ld, x, kn, 2 * W);
-  for (; j < n; j += W) sum_columns_group<T, 1>(s + j, b + j * ld, ld, x, kn, least(W, n - j));
+// A pair of K blocks for n <= 2 * W columns: block q's sums at s + q * 2 * W.
+template <class T> void sum_column_blocks(T* s, const T* b, ptrdiff_t ld, const T* x, int kn, int n) {
+  constexpr int W = Reg<T>::W, S = 2 * W;
+  // The blocks of the same columns as the two chains: columns are often a power of two apart, and more than eight such
+  // lines push each other out of the first cache. float64 has few columns a register as it is.
+  if (sizeof(T) == 4 && kn == 2 * kBlockK) {
+    for (int j = 0; j < n; j += W)
+      sum_columns<T, 2>(s + j, S, b + j * ld, ld, kBlockK, x, kBlockK, kBlockK, least(W, n - j));
+    return;
+  }
+  for (int k = 0; k < kn; k += kBlockK, s += S) {
+    const int depth = least(kBlockK, kn - k);
+    if (n == S) {
+      sum_columns<T, 2>(s, W, b + k, ld, W * ld, x + k, 0, depth, W);
+      continue;
+    }
+    for (int j = 0; j < n; j += W)
+      sum_columns<T, 1>(s + j, 0, b + j * ld + k, ld, 0, x + k, 0, depth, least(W, n - j));
+  }
 }
 
-// One row: p.m == 1 and one of the strides of b is 1.
+// One row: p.m == 1 and one of the strides of b is 1. Rows of b are read a K block at a time over many columns, columns
+// of b in a few long streams.
 template <class T> void multiply_vector(const Product<T>& p) {
+  const bool rows = p.b.col == 1;
   const int64_t grain = p.k * p.n < 65536 ? p.n : kVectorColumns;
+  const int64_t step_n = rows ? kVectorColumns : 2 * Reg<T>::W, step_k = rows ? kBlockK : 2 * kBlockK;
   parallel_for(p.n, grain, [&](int64_t begin, int64_t end) {
     alignas(64) T s[kVectorColumns];
-    alignas(64) T turned[kBlockK];
-    for (int64_t j = begin; j < end; j += kVectorColumns) {
-      const int n = static_cast<int>(least<int64_t>(kVectorColumns, end - j));
-      for (int64_t k = 0; k < p.k; k += kBlockK) {
-        const int kn = static_cast<int>(least<int64_t>(kBlockK, p.k - k));
+    alignas(64) T turned[2 * kBlockK];
+    for (int64_t j = begin; j < end; j += step_n) {
+      const int n = static_cast<int>(least<int64_t>(step_n, end - j));
+      for (int64_t k = 0; k < p.k; k += step_k) {
+        const int kn = static_cast<int>(least<int64_t>(step_k, p.k - k));
         const T* x = p.a.at(0, k);
         if (p.a.col != 1) {
           for (int i = 0; i < kn; ++i) turned[i] = x[i * p.a.col];
           x = turned;
         }
-        if (p.b.col == 1)
+        if (rows)
           sum_rows(s, p.b.at(k, j), p.b.row, x, kn, n);
         else
-          sum_columns(s, p.b.at(k, j), p.b.col, x, kn, n);
-        const bool last = k + kBlockK >= p.k;
-        finish_row(p.c + j, s, n, p.alpha, k == 0 ? p.beta : T(1), last ? p.row_bias : nullptr,
-                   last && p.col_bias ? p.col_bias + j : nullptr);
+          sum_column_blocks(s, p.b.at(k, j), p.b.col, x, kn, n);
+        for (int64_t q = k; q < k + kn; q += kBlockK) {
+          const bool last = q + kBlockK >= p.k;
+          finish_row(p.c + j, s + (q - k) / kBlockK * step_n, n, p.alpha, q == 0 ? p.beta : T(1),
+                     last ? p.row_bias : nullptr, last && p.col_bias ? p.col_bias + j : nullptr);
+        }
       }
     }
   });
