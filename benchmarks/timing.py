@@ -95,12 +95,10 @@ def best_time(work: Callable[[], Any], seconds: float) -> float:
     raise AssertionError
 
 
-def serve(name: str, threads: int) -> None:
+def serve(name: str, threads: int, table: str) -> None:
     """Answers requests for rows, a line of JSON each, until there are no more."""
-    from test_rows import ROWS
-
+    rows = {r.name: r for r in importlib.import_module(table).ROWS}
     library = prepare(name, threads)
-    rows = {r.name: r for r in ROWS}
     current, work = "", None
     answers = os.fdopen(os.dup(1), "w")  # what a library prints goes elsewhere
     os.dup2(2, 1)
@@ -119,10 +117,10 @@ def serve(name: str, threads: int) -> None:
 class Server:
     """A process that measures one library."""
 
-    def __init__(self, library: str, threads: int) -> None:
+    def __init__(self, library: str, threads: int, table: str) -> None:
         self.library, self.failed = library, list[str]()  # rows that raised
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "timing.py"), library, "--threads", str(threads)],
+            [sys.executable, str(HERE / "timing.py"), library, "--threads", str(threads), "--table", table],
             env=environment(threads), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -145,8 +143,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def servers(libraries: Iterable[str], threads: int) -> Iterator[list[Server]]:
-    running = [Server(library, threads) for library in libraries]
+def servers(libraries: Iterable[str], threads: int, table: str = "test_rows") -> Iterator[list[Server]]:
+    """`table` is the module whose ROWS are measured."""
+    running = [Server(library, threads, table) for library in libraries]
     try:
         yield running
     finally:
@@ -185,8 +184,11 @@ def selected(names: Iterable[str], select: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Used by compare.py and guard.py: measures one library.")
+    parser = argparse.ArgumentParser(
+        description="Used by compare.py, guard.py and sizes.py: measures one library."
+    )
     parser.add_argument("library", choices=LIBRARIES)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--table", default="test_rows", help="the module with the rows")
     arguments = parser.parse_args()
-    serve(arguments.library, arguments.threads)
+    serve(arguments.library, arguments.threads, arguments.table)

@@ -39,10 +39,10 @@ template <class T> void multiply_scattered(Product<T> p, ptrdiff_t c_col, bool t
 template <class T> void multiply(const Product<T>& p, bool threads) {
   if (p.m == 1 && p.n == 1) return multiply_dot(p);
   // Splitting pays where the tiles of c alone would not occupy the threads.
-  if (threads && p.k >= 4 * kBlockK && p.m * p.n <= 128 * 128 && p.m * p.n * p.k >= kParallelWork && p.m > 1)
+  if (threads && p.k >= 4 * kBlockK && p.m * p.n <= 128 * 128 && p.m * p.n * p.k >= kProductWork && p.m > 1)
     return multiply_split(p);
   if (p.m == 1 && (p.b.col == 1 || p.b.row == 1)) return multiply_vector(p);
-  multiply_tiles(p, threads && p.m * p.n * p.k >= kParallelWork);
+  multiply_tiles(p, threads && p.m * p.n * p.k >= kProductWork);
 }
 
 // Any strides of c: its transpose is the product of the transposes.

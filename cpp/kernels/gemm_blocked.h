@@ -136,8 +136,9 @@ template <class T> struct Slab {
   }
 };
 
-// Multiplications from which threads pay: the product of 64 x 64 matrices. A region costs about half a microsecond.
-inline constexpr int64_t kParallelWork = 1 << 18;
+// Multiplications from which threads pay: of one product, that of 51 x 51 matrices (a region costs about half a
+// microsecond), and of many small ones. The second decides how convolution cuts its sums, so it stays.
+inline constexpr int64_t kProductWork = 1 << 17, kParallelWork = 1 << 18;
 inline constexpr int64_t kTaskWork = 4 << 20;   // multiplications a task
 inline constexpr int64_t kPartBytes = 8 << 20;  // of parts of sums that wait to be joined
 
