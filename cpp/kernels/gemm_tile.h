@@ -240,8 +240,8 @@ template <class T> CR_INLINE T fma_scalar(T a, T b, T c) {
 
 // Where a tile's sums go: c = alpha * sum + beta * old, then + bias. beta == 0 does not read old, which is c unless told.
 template <class T> struct TileOut {
-  T* c;
-  ptrdiff_t ldc;
+  T* c = nullptr;
+  ptrdiff_t ldc = 0;
   T alpha, beta;
   const T* row_bias;  // one a row, or null
   const T* col_bias;  // one a column, or null
