@@ -12,7 +12,7 @@ template <class T> T largest(const T* s, int64_t n) {
   int64_t j = 0;
   for (; j + V::lanes <= n; j += V::lanes) top = greater(V::load(s + j), top);
   if (j < n) top = greater(where(Mask<T>::first(static_cast<int>(n - j)), V::load(s + j), V(lowest<T>)), top);
-  return reduce_max(top);
+  return V::reduce(top, [](auto x, auto y) CR_LAMBDA_INLINE { return native::greater(x, y); });
 }
 
 // Turns n scores into exp(score - shift), those behind up to `end` into zeros, and returns the sum.
