@@ -45,10 +45,30 @@ def test_heads_beside_each_other():
     q, k, v = (part.view(2, 6, 4, 8).transpose(1, 2) for part in projected.split(32, dim=2))
     y = attention(q, k, v, is_causal=True)
     assert y.transpose(1, 2).is_contiguous()
-    for part in cr.autograd.grad(y.square().sum(), (q, k, v), retain_graph=True):
-        assert part.transpose(1, 2).is_contiguous()
+    parts = cr.autograd.grad(y.square().sum(), (q, k, v), retain_graph=True)
+    for i, part in enumerate(parts):
+        assert part.stride() == q.stride()
+        assert part.data_ptr() - parts[0].data_ptr() == i * 32 * part.element_size()
+    held = []
+    q.register_hook(held.append)
     y.square().sum().backward()
+    joined = array(projected.grad).copy()
+    projected.grad.zero_()  # not the memory of the parts that somebody holds
+    np.testing.assert_array_equal(array(held[0]), array(parts[0]))
     apart = [x.detach().contiguous().requires_grad_() for x in (q, k, v)]
     attention(*apart, is_causal=True).square().sum().backward()
     want = np.concatenate([array(x.grad).swapaxes(1, 2).reshape(2, 6, 32) for x in apart], axis=2)
-    np.testing.assert_array_equal(array(projected.grad), want)
+    np.testing.assert_array_equal(joined, want)
+
+
+def test_one_part_without_a_gradient():
+    projected = tensor(np.random.default_rng(0).standard_normal((2, 6, 128)), requires_grad=True)
+    *heads, _ = (part.view(2, 6, 4, 8).transpose(1, 2) for part in projected.split(32, dim=2))
+    attention(*heads).square().sum().backward()
+    assert (array(projected.grad)[..., 96:] == 0).all()
+    apart = [x.detach().contiguous().requires_grad_() for x in heads]
+    attention(*apart).square().sum().backward()
+    for i, x in enumerate(apart):
+        np.testing.assert_array_equal(
+            array(projected.grad)[..., 32 * i : 32 * (i + 1)], array(x.grad).swapaxes(1, 2).reshape(2, 6, 32)
+        )

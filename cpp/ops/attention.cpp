@@ -87,6 +87,24 @@ Tensor beside(const Tensor& x, int64_t heads, int64_t rows, int64_t width) {
                {rows * heads * width, width, heads * width, 1});
 }
 
+// Room for the gradients of q, k and v. Where those are parts of one projection's rows, so are these: split's gradient is
+// there without a copy.
+std::array<Tensor, 3> beside(const Tensor& q, const Tensor& k, const Tensor& v) {
+  const int64_t heads = q.size(1), rows = q.size(2), width = q.size(3), part = heads * width;
+  const Dims joint{rows * 3 * part, width, 3 * part, 1};
+  const auto follows = [&](const Tensor& x, const Tensor& next) {
+    return next.sizes() == x.sizes() && next.strides() == joint &&
+           next.impl()->storage.get() == x.impl()->storage.get() &&
+           next.storage_offset() == x.storage_offset() + part;
+  };
+  if (q.strides() != joint || !follows(q, k) || !follows(k, v))
+    return {beside(q, heads, rows, width), beside(k, k.size(1), k.size(2), k.size(3)),
+            beside(v, v.size(1), v.size(2), v.size(3))};
+  const Tensor all = empty({q.size(0), rows, 3 * part}, q.dtype());
+  return {alias(all, q.sizes(), joint), alias(all, q.sizes(), joint, part),
+          alias(all, q.sizes(), joint, 2 * part)};
+}
+
 // (batch, kv heads, ...) as if each head were there once for every head of q that reads it.
 Tensor repeated(const Tensor& x, int64_t heads) {
   if (x.size(1) == heads) return x;
@@ -138,8 +156,7 @@ std::array<Tensor, 3> gradients(const Tensor& q, const Tensor& k, const Tensor& 
                                 const Tensor& y, const Tensor& lse, const Tensor& g,
                                 const AttentionAttrs& attrs) {
   if (!recording(q, k, v, g)) {
-    Tensor dq = beside(q, q.size(1), q.size(2), q.size(3)), dk = beside(k, k.size(1), k.size(2), k.size(3)),
-           dv = beside(v, v.size(1), v.size(2), v.size(3));
+    auto [dq, dk, dv] = beside(q, k, v);
     const Tensor a = with_rows(q), b = with_rows(k), c = with_rows(v), dy = with_rows(g);
     if (mask.defined())
       launch(kAttentionGrad, {&dq, &dk, &dv}, {&a, &b, &c, &y, &lse, &dy, &mask}, attrs);

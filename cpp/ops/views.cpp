@@ -308,6 +308,25 @@ std::vector<Tensor> split(const Tensor& x, const Dims& lengths, int64_t dim) {
   return split_list("split", x, list, dim);
 }
 
+namespace {
+
+// The gradients of a tensor's parts along d as that tensor's, where they lie side by side in memory; otherwise undefined.
+Tensor already_joined(const TensorList& parts, const Dims& sizes, int d) {
+  if (parts.empty() || recording(parts)) return Tensor();
+  const Tensor& first = parts[0];
+  int64_t start = 0;
+  for (const Tensor& p : parts) {
+    if (p.impl()->storage.get() != first.impl()->storage.get() || p.dtype() != first.dtype() ||
+        p.strides() != first.strides() ||
+        p.storage_offset() != first.storage_offset() + start * first.stride(d))
+      return Tensor();
+    start += p.size(d);
+  }
+  return alias(first, sizes, first.strides());
+}
+
+}  // namespace
+
 // The gradient of all parts at once: they are put side by side again.
 std::vector<Tensor> split_list(const char* op, const Tensor& x, const std::vector<int64_t>& lengths,
                                int64_t dim) {
@@ -337,7 +356,8 @@ std::vector<Tensor> split_list(const char* op, const Tensor& x, const std::vecto
                    sizes[d] = lengths[static_cast<size_t>(i)];
                    all.push_back(gs[i].defined() ? gs[i] : zeros(sizes, dtype));
                  }
-                 return cat(all, d);
+                 const Tensor joined = already_joined(all, from, d);
+                 return joined.defined() ? joined : cat(all, d);
                });
   for (const Tensor& p : parts) link_view(p, x);
   return parts;
