@@ -68,6 +68,22 @@ PyObject* replace(Args& a, const char* op, const Tensor& result) {
   return Py_NewRef(a.object(0));
 }
 
+// self += alpha * other, or self -=.
+template <Binary f> PyObject* add_scaled(Args& a) {
+  const char* op = binary_rows[static_cast<int>(f)].name;
+  const Tensor other = a.operand(1);
+  const Scalar alpha = a.scalar(2);
+  const double scale = f == Binary::sub ? -alpha.as<double>() : alpha.as<double>();
+  if (is_one(alpha) || !add_term(op, a.tensor(0), other, other, scale, Term::Itself))
+    binary_rows[static_cast<int>(f)].apply_in_place(a.tensor(0), scaled(op, other, alpha));
+  return Py_NewRef(a.object(0));
+}
+
+PyObject* clamp_in_place(Args& a, const char* op, const Tensor& low, const Tensor& high) {
+  const Tensor& x = a.tensor(0);
+  return clamp_by_numbers(x, low, high) ? Py_NewRef(a.object(0)) : replace(a, op, clamp(clone(x), low, high));
+}
+
 // To a number of decimal places, or of zeros before the point.
 Tensor round_to(const Tensor& x, int64_t decimals, const Tensor& out = {}) {
   if (decimals == 0) return apply(Unary::round, x, nullptr, out);
@@ -91,32 +107,14 @@ void bind_arithmetic(Bind& bind) {
     return a.result(apply(Binary::add, a.operand(0), scaled("add", a.operand(1), a.scalar(2)), a.tensor(3)),
                     3);
   });
-  bind.op(
-      "add_(Tensor self, Operand other, *, Scalar alpha=1) -> Tensor",
-      [](Args& a) {
-        const Tensor other = a.operand(1);
-        const Scalar alpha = a.scalar(2);
-        if (!is_one(alpha) && add_term("add", a.tensor(0), other, other, alpha.as<double>(), Term::Itself))
-          return Py_NewRef(a.object(0));
-        binary_rows[static_cast<int>(Binary::add)].apply_in_place(a.tensor(0), scaled("add", other, alpha));
-        return Py_NewRef(a.object(0));
-      },
-      Where::Method);
+  bind.op("add_(Tensor self, Operand other, *, Scalar alpha=1) -> Tensor", add_scaled<Binary::add>,
+          Where::Method);
   bind.op("sub(Operand self, Operand other, *, Scalar alpha=1, Tensor? out=None) -> Tensor", [](Args& a) {
     return a.result(apply(Binary::sub, a.operand(0), scaled("sub", a.operand(1), a.scalar(2)), a.tensor(3)),
                     3);
   });
-  bind.op(
-      "sub_(Tensor self, Operand other, *, Scalar alpha=1) -> Tensor",
-      [](Args& a) {
-        const Tensor other = a.operand(1);
-        const Scalar alpha = a.scalar(2);
-        if (!is_one(alpha) && add_term("sub", a.tensor(0), other, other, -alpha.as<double>(), Term::Itself))
-          return Py_NewRef(a.object(0));
-        binary_rows[static_cast<int>(Binary::sub)].apply_in_place(a.tensor(0), scaled("sub", other, alpha));
-        return Py_NewRef(a.object(0));
-      },
-      Where::Method);
+  bind.op("sub_(Tensor self, Operand other, *, Scalar alpha=1) -> Tensor", add_scaled<Binary::sub>,
+          Where::Method);
   bind.op(
       "div(Operand self, Operand other, *, str? rounding_mode=None, Tensor? out=None) -> Tensor",
       [](Args& a) { return a.result(rounded_div(a.operand(0), a.operand(1), a.string(2), a.tensor(3)), 3); });
@@ -167,22 +165,22 @@ void bind_arithmetic(Bind& bind) {
       [](Args& a) { return replace(a, "bitwise_not_", bitwise_not(a.tensor(0))); }, Where::Method);
   bind.op("clamp(Tensor self, Operand? min=None, Operand? max=None, *, Tensor? out=None) -> Tensor",
           [](Args& a) { return a.result(clamp(a.tensor(0), a.operand(1), a.operand(2), a.tensor(3)), 3); });
-  bind.op("clamp_(Tensor self, Operand? min=None, Operand? max=None) -> Tensor", [](Args& a) {
-    clamp_("clamp_", a.tensor(0), a.operand(1), a.operand(2));
-    return Py_NewRef(a.object(0));
-  });
+  bind.op("clamp_(Tensor self, Operand? min=None, Operand? max=None) -> Tensor",
+          [](Args& a) { return clamp_in_place(a, "clamp_", a.operand(1), a.operand(2)); });
   bind.op(
       "clamp_min_(Tensor self, Operand min) -> Tensor",
       [](Args& a) {
-        rename_node(clamp_("clamp_min_", a.tensor(0), a.operand(1), Tensor()), "clamp_min");
-        return Py_NewRef(a.object(0));
+        PyObject* x = clamp_in_place(a, "clamp_min_", a.operand(1), Tensor());
+        rename_node(a.tensor(0), "clamp_min");
+        return x;
       },
       Where::Method);
   bind.op(
       "clamp_max_(Tensor self, Operand max) -> Tensor",
       [](Args& a) {
-        rename_node(clamp_("clamp_max_", a.tensor(0), Tensor(), a.operand(1)), "clamp_max");
-        return Py_NewRef(a.object(0));
+        PyObject* x = clamp_in_place(a, "clamp_max_", Tensor(), a.operand(1));
+        rename_node(a.tensor(0), "clamp_max");
+        return x;
       },
       Where::Method);
   bind.op(

@@ -1,6 +1,7 @@
 // Functions made of the table's: no kernel and no derivative of their own.
 #include <array>
 #include <limits>
+#include <optional>
 
 #include "autograd/meta.h"
 #include "autograd/mode.h"
@@ -35,19 +36,34 @@ Tensor bitwise_not(const Tensor& x, const Tensor& out) {
   return apply(Binary::bitwise_xor, x, scalar_tensor(int64_t{-1}, x.dtype()), out);
 }
 
-Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high, const Tensor& out) {
-  CR_CHECK(low.defined() || high.defined(), "clamp: At least one of 'min' or 'max' must not be None");
-  auto is_number = [](const Tensor& t) { return !t.defined() || t.impl()->wrapped_number; };
-  if (x.is_floating() && is_number(low) && is_number(high)) {
-    const double infinity = std::numeric_limits<double>::infinity();
-    const double bounds[] = {low.defined() ? item(low).d : -infinity,
-                             high.defined() ? item(high).d : infinity};
-    return apply(Unary::clamp, x, bounds, out);
+namespace {
+
+// What the table's clamp takes: the bounds of a floating x, where they are numbers.
+std::optional<std::array<double, 2>> number_bounds(const Tensor& x, const Tensor& low, const Tensor& high) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  std::array bounds{-infinity, infinity};
+  if (!x.is_floating()) return {};
+  for (int i = 0; i < 2; ++i) {
+    const Tensor& bound = i == 0 ? low : high;
+    if (!bound.defined()) continue;
+    if (!bound.impl()->wrapped_number) return {};
+    bounds[static_cast<size_t>(i)] = item(bound).as<double>();
   }
+  return bounds;
+}
+void check_bounds(const Tensor& low, const Tensor& high) {
+  CR_CHECK(low.defined() || high.defined(), "clamp: At least one of 'min' or 'max' must not be None");
+}
+
+}  // namespace
+
+Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high, const Tensor& out) {
+  check_bounds(low, high);
+  if (const auto bounds = number_bounds(x, low, high)) return apply(Unary::clamp, x, bounds->data(), out);
   for (const Tensor& bound : {low, high}) {
     if (!bound.defined()) continue;
     broadcast_shapes("clamp", x.sizes(), bound.sizes());
-    if (is_number(bound)) check_fits(item(bound), result_type(x, bound));
+    if (bound.impl()->wrapped_number) check_fits(item(bound), result_type(x, bound));
   }
   if (recording(x, low, high)) {  // at a bound the gradient is x's, where a maximum would share it
     const Tensor y = low.defined() ? where(x < low || isnan(low), low, x) : x;
@@ -63,20 +79,11 @@ const Tensor& pow_(const Tensor& x, double n) {
       x, std::array{n, 0.0}.data());
 }
 
-const Tensor& clamp_(const char* op, const Tensor& x, const Tensor& low, const Tensor& high) {
-  auto is_number = [](const Tensor& t) { return !t.defined() || t.impl()->wrapped_number; };
-  if (x.is_floating() && is_number(low) && is_number(high) && (low.defined() || high.defined())) {
-    const double infinity = std::numeric_limits<double>::infinity();
-    const double bounds[] = {low.defined() ? item(low).as<double>() : -infinity,
-                             high.defined() ? item(high).as<double>() : infinity};
-    return unary_rows[static_cast<int>(Unary::clamp)].apply_in_place(x, bounds);
-  }
-  const Tensor y = clamp(clone(x), low, high);
-  CR_CHECK(can_cast(y.dtype(), x.dtype()), op, ": result type ", name_of(y.dtype()),
-           " can't be cast to the desired output type ", name_of(x.dtype()));
-  CR_CHECK(y.sizes() == x.sizes(), op, ": output with shape ", x.sizes(),
-           " doesn't match the broadcast shape ", y.sizes());
-  return copy_(x, y);
+bool clamp_by_numbers(const Tensor& x, const Tensor& low, const Tensor& high) {
+  check_bounds(low, high);
+  const auto bounds = number_bounds(x, low, high);
+  if (bounds) unary_rows[static_cast<int>(Unary::clamp)].apply_in_place(x, bounds->data());
+  return bounds.has_value();
 }
 
 // From the nearer end, so that weight 1 gives `end` exactly.

@@ -53,9 +53,9 @@ inline Tensor apply(Binary f, const Scalar& a, const Tensor& b) { return apply(f
 Tensor pow(const Tensor& x, double n, const Tensor& out = {});
 // With PyTorch's rules for integers.
 Tensor pow_scalar(const Tensor& x, const Scalar& n, const Tensor& out = {});
-// x **= n for floating x; x = clamp(x, low, high), in one pass where x is floating and the bounds are numbers.
-const Tensor& pow_(const Tensor& x, double n);
-const Tensor& clamp_(const char* op, const Tensor& x, const Tensor& low, const Tensor& high);
+const Tensor& pow_(const Tensor& x, double n);  // x **= n for floating x
+// x = clamp(x, low, high) in one pass. Returns false, with nothing done, where x is not floating or a bound not a number.
+bool clamp_by_numbers(const Tensor& x, const Tensor& low, const Tensor& high);
 Tensor bitwise_not(const Tensor& x, const Tensor& out = {});
 // Bounds may be undefined; numbers or tensors.
 Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high, const Tensor& out = {});

@@ -139,6 +139,11 @@ template <class T> KeyRange key_range(const T* p, int64_t n) {
   return {low, high};
 }
 template <class T> constexpr KeyRange all_keys() { return {0, static_cast<decltype(order_key(T{}))>(-1)}; }
+// From 0 on, in the order that is asked for.
+template <class T> uint64_t key_within(KeyRange keys, T x, bool descending) {
+  const uint64_t key = order_key(x);
+  return descending ? keys.high - key : key - keys.low;
+}
 
 enum class Wanted { Order, Last };
 struct SortAttrs {
@@ -153,10 +158,7 @@ int64_t last_of_row(std::vector<E>& row, const T* p, int64_t n, int64_t k, KeyRa
                     const Make& make) {
   constexpr int kBits = 11;
   const int shift = std::max(0, static_cast<int>(std::bit_width(keys.high - keys.low)) - kBits);
-  auto digit = [&](int64_t i) {
-    const uint64_t key = order_key(p[i]);
-    return (descending ? keys.high - key : key - keys.low) >> shift;
-  };
+  auto digit = [&](int64_t i) { return key_within(keys, p[i], descending) >> shift; };
   row.clear();
   if (n < 4096) {
     for (int64_t i = 0; i < n; ++i) row.push_back(make(i));
@@ -177,9 +179,8 @@ template <class E, class T>
 void first_of_row(std::vector<E>& row, std::vector<E>& room, const T* p, int64_t n, const SortAttrs& a,
                   KeyRange keys, int64_t* out) {
   auto make = [&](int64_t i) {
-    const uint64_t key = order_key(p[i]);
     E e;
-    put(e, a.descending ? keys.high - key : key - keys.low, i);
+    put(e, key_within(keys, p[i], a.descending), i);
     return e;
   };
   if (a.wanted == Wanted::Last) {
@@ -209,10 +210,7 @@ template <class E, class T>
 void sort_long_row(const T* p, int64_t n, const SortAttrs& a, KeyRange keys, int64_t blocks, int64_t* out) {
   E* const memory = static_cast<E*>(cr_alloc(static_cast<size_t>(2 * n) * sizeof(E)));
   each_block(n, blocks, [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const uint64_t key = order_key(p[i]);
-      put(memory[i], a.descending ? keys.high - key : key - keys.low, i);
-    }
+    for (int64_t i = begin; i < end; ++i) put(memory[i], key_within(keys, p[i], a.descending), i);
   });
   const E* sorted = sort_by_digits(memory, memory + n, n, keys.high - keys.low, blocks);
   each_block(a.k, blocks, [&](int64_t, int64_t begin, int64_t end) {

@@ -26,7 +26,6 @@ template <class T> struct Pair {
   friend CR_INLINE Pair f(const Pair& x, const Pair& y) { return {f(x.a, y.a), f(x.b, y.b)}; }
   CR_PAIR_FUNCTION(greater)
   CR_PAIR_FUNCTION(lesser)
-  CR_PAIR_FUNCTION(copysign)
 #undef CR_PAIR_FUNCTION
   friend CR_INLINE Pair fma(const Pair& x, const Pair& y, const Pair& z) {
     return {fma(x.a, y.a, z.a), fma(x.b, y.b, z.b)};
