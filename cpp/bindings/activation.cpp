@@ -9,7 +9,7 @@ namespace {
 // torch.nn.functional's activations: (input, parameters, inplace).
 template <Unary f> PyObject* activation(Args& a, const double* p, int inplace) {
   if (!a.flag(inplace)) return wrap(apply(f, a.tensor(0), p));
-  unary_rows[static_cast<int>(f)].apply_in_place(a.tensor(0), p);
+  apply_in_place(f, a.tensor(0), p);
   return Py_NewRef(a.object(0));
 }
 

@@ -22,7 +22,7 @@ template <Unary f> void bind_unary(Bind& bind, const char* name) {
   bind.op((name + std::string("(Tensor self, *, Tensor? out=None) -> Tensor")).c_str(),
           [](Args& a) { return a.result(apply(f, a.tensor(0), nullptr, a.tensor(1)), 1); });
   bind.op((name + std::string("_(Tensor self) -> Tensor")).c_str(), [](Args& a) {
-    unary_rows[static_cast<int>(f)].apply_in_place(a.tensor(0), nullptr);
+    apply_in_place(f, a.tensor(0));
     return Py_NewRef(a.object(0));
   });
 }
@@ -37,7 +37,7 @@ template <Binary f> void bind_binary(Bind& bind, const char* name) {
   if (f == Binary::maximum || f == Binary::minimum || f == Binary::logaddexp) return;
   bind.op((name + std::string("_(Tensor self, Operand other) -> Tensor")).c_str(),
           [](Args& a) {
-            binary_rows[static_cast<int>(f)].apply_in_place(a.tensor(0), a.operand(1));
+            apply_in_place(f, a.tensor(0), a.operand(1));
             return Py_NewRef(a.object(0));
           },
           Where::Method);
@@ -70,12 +70,12 @@ PyObject* replace(Args& a, const char* op, const Tensor& result) {
 
 // self += alpha * other, or self -=.
 template <Binary f> PyObject* add_scaled(Args& a) {
-  const char* op = binary_rows[static_cast<int>(f)].name;
+  const char* op = f == Binary::sub ? "sub" : "add";
   const Tensor other = a.operand(1);
   const Scalar alpha = a.scalar(2);
   const double scale = f == Binary::sub ? -alpha.as<double>() : alpha.as<double>();
   if (is_one(alpha) || !add_term(op, a.tensor(0), other, other, scale, Term::Itself))
-    binary_rows[static_cast<int>(f)].apply_in_place(a.tensor(0), scaled(op, other, alpha));
+    apply_in_place(f, a.tensor(0), scaled(op, other, alpha));
   return Py_NewRef(a.object(0));
 }
 
@@ -122,7 +122,7 @@ void bind_arithmetic(Bind& bind) {
       "div_(Tensor self, Operand other, *, str? rounding_mode=None) -> Tensor",
       [](Args& a) {
         if (a.has(2)) return replace(a, "div_", rounded_div(clone(a.tensor(0)), a.operand(1), a.string(2)));
-        binary_rows[static_cast<int>(Binary::div)].apply_in_place(a.tensor(0), a.operand(1));
+        apply_in_place(Binary::div, a.tensor(0), a.operand(1));
         return Py_NewRef(a.object(0));
       },
       Where::Method);
@@ -140,7 +140,7 @@ void bind_arithmetic(Bind& bind) {
           return Py_NewRef(a.object(0));
         }
         if (!is_tensor(a.object(1))) return replace(a, "pow_", pow_scalar(clone(x), a.scalar(1)));
-        binary_rows[static_cast<int>(Binary::pow)].apply_in_place(a.tensor(0), a.operand(1));
+        apply_in_place(Binary::pow, a.tensor(0), a.operand(1));
         return Py_NewRef(a.object(0));
       },
       Where::Method);
@@ -152,7 +152,7 @@ void bind_arithmetic(Bind& bind) {
           [](Args& a) { return a.result(round_to(a.tensor(0), a.integer(1), a.tensor(2)), 2); });
   bind.op("round_(Tensor self, *, int decimals=0) -> Tensor", [](Args& a) {
     if (a.integer(1) != 0) return replace(a, "round_", round_to(a.tensor(0), a.integer(1)));
-    unary_rows[static_cast<int>(Unary::round)].apply_in_place(a.tensor(0), nullptr);
+    apply_in_place(Unary::round, a.tensor(0));
     return Py_NewRef(a.object(0));
   });
   bind.op("positive(Tensor self) -> Tensor", [](Args& a) {
@@ -186,7 +186,7 @@ void bind_arithmetic(Bind& bind) {
   bind.op(
       "logical_not_(Tensor self) -> Tensor",
       [](Args& a) {
-        unary_rows[static_cast<int>(Unary::logical_not)].apply_in_place(a.tensor(0), nullptr);
+        apply_in_place(Unary::logical_not, a.tensor(0));
         return Py_NewRef(a.object(0));
       },
       Where::Method);

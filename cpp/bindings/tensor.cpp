@@ -183,7 +183,7 @@ template <Binary f> PyObject* in_place(PyObject* a, PyObject* b) {
       PyErr_Clear();
       Py_RETURN_NOTIMPLEMENTED;
     }
-    binary_rows[static_cast<int>(f)].apply_in_place(unwrap(a), y);
+    apply_in_place(f, unwrap(a), y);
     return Py_NewRef(a);
   });
 }

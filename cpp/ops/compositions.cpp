@@ -75,14 +75,13 @@ Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high, const Tenso
 
 const Tensor& pow_(const Tensor& x, double n) {
   if (n == 0) return copy_(x, pow(clone(x), n));
-  return unary_rows[static_cast<int>(n == 2 ? Unary::square : Unary::pow_number)].apply_in_place(
-      x, std::array{n, 0.0}.data());
+  return apply_in_place(n == 2 ? Unary::square : Unary::pow_number, x, std::array{n, 0.0}.data());
 }
 
 bool clamp_by_numbers(const Tensor& x, const Tensor& low, const Tensor& high) {
   check_bounds(low, high);
   const auto bounds = number_bounds(x, low, high);
-  if (bounds) unary_rows[static_cast<int>(Unary::clamp)].apply_in_place(x, bounds->data());
+  if (bounds) apply_in_place(Unary::clamp, x, bounds->data());
   return bounds.has_value();
 }
 

@@ -21,7 +21,9 @@ namespace {
 
 ElementwiseLoops loops;
 
-enum class Kind { number, floating, rounding };
+// Which dtypes a line computes in and gives: number (any but bool), floating (integers become the default dtype),
+// rounding (integers are their own result), truth (bool, whatever it reads), bits (integers and bool).
+enum class Kind { number, floating, rounding, truth, bits };
 
 struct LoopAttrs {
   DType compute;
@@ -30,8 +32,8 @@ struct LoopAttrs {
 
 // An elementwise primitive knows its row; the loop is chosen by the dtype computed in.
 struct LoopPrimitive : Primitive {
-  const Loop* table;  // by dtype, or by floating dtype for derivatives
-  bool by_floating;
+  const Loop* table = nullptr;  // by dtype, or by floating dtype for derivatives
+  bool by_floating = false;
   bool gives_bool = false;  // the loop writes truth values, whatever it computes in
 };
 
@@ -53,119 +55,184 @@ void run_elementwise(const Launch& l) {
            spec);
 }
 
-Loop* loops_of(Unary f) { return loops.unary[static_cast<int>(f)].value; }
-Loop* loops_of(Binary f) { return loops.binary[static_cast<int>(f)].value; }
+LoopPrimitive value_primitive(const char* name, Kind kind, const Loop* table) {
+  return {{name, run_elementwise, sizeof(LoopAttrs)}, table, false, kind == Kind::truth};
+}
+LoopPrimitive derivative_primitive(const char* name, const Loop* table) {
+  return {{name, run_elementwise, sizeof(LoopAttrs)}, table, true};
+}
+
+constexpr double kNoParams[2] = {};
 
 LoopAttrs attrs_of(DType compute, const double* p) {
   return p == nullptr ? LoopAttrs{compute, {}} : LoopAttrs{compute, {p[0], p[1]}};
 }
 
-// Can a loop write its result into `out`, as out= asks? Not where `out` has to be resized or converted to, or is refused
-// because of a graph, and not over what the loop has yet to read: then the result is made apart, and the caller copies it.
+// Can a loop write its result into `out`, as out= asks? Then the write is counted. Not where `out` has to be resized or
+// converted to, or is refused because of a graph, and not over what the loop has yet to read: then the result is made
+// apart, and the caller copies it.
 bool takes_result(const char* op, const Tensor& out, const Dims& sizes, DType dtype, TensorPtrs ins) {
   if (!out.defined() || out.dtype() != dtype || !(out.sizes() == sizes) || recording(out)) return false;
   for (const Tensor* in : ins)
     if (recording(*in) || may_overlap_partly(out, *in)) return false;
   before_write(op, out);
+  out.count_write();
   return true;
 }
 
 // ---- one argument ----
 
-constexpr double kNoParams[2] = {};
+// A line of the table, as the recorded op needs it.
+struct UnaryOp {
+  const char* name;
+  Kind kind;
+  bool uses_x = false, uses_y = false;  // what its derivative is written in
+  Tensor (*dx)(const Tensor& g, const Tensor& x, const Tensor& y,
+               const double* p) = nullptr;  // of recorded ops
+  LoopPrimitive value{}, slope{};
+};
 
-template <class F> constexpr Probe uses_of_unary() {
-  return F::dx(Probe(), Probe(true, false, false), Probe(false, false, true), kNoParams);
+template <class F> UnaryOp unary_op(const char* name, Kind kind) {
+  constexpr Probe uses = F::dx(Probe(), Probe(true, false, false), Probe(false, false, true), kNoParams);
+  static_assert(!(uses.first && uses.result), "a derivative is written in x or in y, not in both");
+  return {name, kind, uses.first, uses.result,
+          [](const Tensor& g, const Tensor& x, const Tensor& y, const double* p) -> Tensor {
+            return F::dx(g, x, y, p);
+          }};
 }
 
-template <class F, Unary row, Kind kind> struct UnaryOp {
-  static const char* name() { return unary_rows[static_cast<int>(row)].name; }
+// clang-format off
+#define UNARY(name, kind, ...) unary_op<fn::name##_fn>(#name, Kind::kind),
+#define UNARY_P(name, kind, ...) UNARY(name, kind)
+#define PREDICATE(name, ...) {#name, Kind::truth},
+#define BINARY(...)
+#define COMPARE(...)
+#define BITWISE(...)
+UnaryOp unary_ops[] = {
+#include "ops/elementwise_table.inc"
+};
+#undef UNARY
+#undef UNARY_P
+#undef PREDICATE
+#undef BINARY
+#undef COMPARE
+#undef BITWISE
+// clang-format on
 
-  static DType compute_dtype(const Tensor& x) {
-    if (kind == Kind::floating && !x.is_floating()) return default_dtype();
-    CR_CHECK(loops_of(row)[static_cast<int>(x.dtype())] != nullptr, name(), ": not implemented for ",
-             name_of(x.dtype()));
-    return x.dtype();
-  }
+const UnaryOp& op_of(Unary f) { return unary_ops[static_cast<int>(f)]; }
 
-  static bool is_itself(const Tensor& x) {
-    return kind == Kind::rounding ? !x.is_floating() : row == Unary::sign && x.dtype() == DType::Bool;
-  }
+bool is_itself(Unary f, const Tensor& x) {
+  if (op_of(f).kind == Kind::rounding) return !x.is_floating();
+  return f == Unary::sign && x.dtype() == DType::Bool;
+}
 
-  static void run(const Tensor& out, const Tensor& x, DType compute, const double* p) {
-    static const LoopPrimitive primitive{{name(), run_elementwise, sizeof(LoopAttrs)}, loops_of(row), false};
-    launch(primitive, {&out}, {&x}, attrs_of(compute, p));
-  }
+DType compute_dtype(const UnaryOp& f, const Tensor& x) {
+  if (f.kind == Kind::floating && !x.is_floating()) return default_dtype();
+  CR_CHECK(f.value.table[static_cast<int>(x.dtype())] != nullptr, f.name, ": not implemented for ",
+           name_of(x.dtype()));
+  return x.dtype();
+}
 
-  // g, s -> dx, where s is x or y.
-  static Tensor gradient(const Tensor& g, const Tensor& s, const double* p) {
-    constexpr Probe uses = uses_of_unary<F>();
-    if (!(uses.first || uses.result) || (grad_enabled && (g.requires_grad() || s.requires_grad())))
-      return F::dx(g, s, s, p == nullptr ? kNoParams : p);
-    static const LoopPrimitive primitive{
-        {name(), run_elementwise, sizeof(LoopAttrs)}, loops.unary[static_cast<int>(row)].dx, true};
-    Tensor dx = room_for(g, s);
-    launch(primitive, {&dx}, {&g, &s}, attrs_of(s.dtype(), p));
-    return dx;
-  }
+void run(const UnaryOp& f, const Tensor& out, const Tensor& x, DType compute, const double* p) {
+  launch(f.value, {&out}, {&x}, attrs_of(compute, p));
+}
 
-  static auto closure(const Tensor& x, const Tensor& y, const double* p) {
-    constexpr Probe uses = uses_of_unary<F>();
-    static_assert(!(uses.first && uses.result), "a derivative is written in x or in y, not in both");
-    SavedTensor s = uses.first ? saved(x) : uses.result ? saved_result(y) : SavedTensor();
-    const LoopAttrs keep = attrs_of(DType::Bool, p);
-    return [s = std::move(s), keep](const Tensor& g) { return gradient(g, *s, keep.params); };
-  }
+// g, s -> dx, where s is x or y.
+Tensor gradient(const UnaryOp& f, const Tensor& g, const Tensor& s, const double* p) {
+  if (!(f.uses_x || f.uses_y) || (grad_enabled && (g.requires_grad() || s.requires_grad())))
+    return f.dx(g, s, s, p == nullptr ? kNoParams : p);
+  Tensor dx = room_for(g, s);
+  launch(f.slope, {&dx}, {&g, &s}, attrs_of(s.dtype(), p));
+  return dx;
+}
 
-  static Tensor apply(const Tensor& x, const double* p, const Tensor& out) {
-    if (is_itself(x)) return clone(x);
-    const DType compute = compute_dtype(x);
-    Tensor y =
-        takes_result(name(), out, x.sizes(), compute, {&x}) ? out : empty_in_layout(x, x.sizes(), compute);
-    run(y, x, compute, p);
-    if (y.same(out)) y.count_write();
-    if (!recording(x)) return y;
-    return record(name(), y, {&x}, closure(x, y, p));
-  }
+auto closure(const UnaryOp& f, const Tensor& x, const Tensor& y, const double* p) {
+  SavedTensor s = f.uses_x ? saved(x) : f.uses_y ? saved_result(y) : SavedTensor();
+  const LoopAttrs keep = attrs_of(DType::Bool, p);
+  return [&f, s = std::move(s), keep](const Tensor& g) { return gradient(f, g, *s, keep.params); };
+}
 
-  static const Tensor& apply_in_place(const Tensor& x, const double* p) {
-    if (is_itself(x)) {
-      before_write(name(), x);
-      x.count_write();
-      return x;
-    }
-    const DType compute = compute_dtype(x);
-    CR_CHECK(compute == x.dtype(), name(), "_: result type ", name_of(compute),
-             " can't be cast to the desired output type ", name_of(x.dtype()));
-    before_write(name(), x);
-    const bool recorded = recording(x);
-    const Tensor before = recorded && uses_of_unary<F>().first ? clone(x) : x;
-    run(x, before, compute, p);
-    x.count_write();  // before saving: the saved result is the tensor after this write
-    if (!recorded) return x;
-    const Tensor* in = &x;
-    record_write_node(x, detail::make_node(name(), &in, 1, closure(before, x, p)));
+}  // namespace
+
+Tensor apply(Unary row, const Tensor& x, const double* p, const Tensor& out) {
+  const UnaryOp& f = op_of(row);
+  if (is_itself(row, x)) return clone(x);
+  const DType compute = compute_dtype(f, x), result = f.kind == Kind::truth ? DType::Bool : compute;
+  const Tensor y =
+      takes_result(f.name, out, x.sizes(), result, {&x}) ? out : empty_in_layout(x, x.sizes(), result);
+  run(f, y, x, compute, p);
+  if (f.kind == Kind::truth || !recording(x)) return y;
+  return record(f.name, y, {&x}, closure(f, x, y, p));
+}
+
+const Tensor& apply_in_place(Unary row, const Tensor& x, const double* p) {
+  const UnaryOp& f = op_of(row);
+  if (f.kind == Kind::truth || is_itself(row, x)) {
+    before_write(f.name, x);
+    if (f.kind == Kind::truth) return copy_(x, apply(row, x));
+    x.count_write();
     return x;
   }
-};
+  const DType compute = compute_dtype(f, x);
+  CR_CHECK(compute == x.dtype(), f.name, "_: result type ", name_of(compute),
+           " can't be cast to the desired output type ", name_of(x.dtype()));
+  before_write(f.name, x);
+  const bool recorded = recording(x);
+  const Tensor before = recorded && f.uses_x ? clone(x) : x;
+  run(f, x, before, compute, p);
+  x.count_write();  // before saving: the saved result is the tensor after this write
+  if (!recorded) return x;
+  const Tensor* in = &x;
+  record_write_node(x, detail::make_node(f.name, &in, 1, closure(f, before, x, p)));
+  return x;
+}
 
-template <class F, Unary row> struct PredicateOp {
-  static const char* name() { return unary_rows[static_cast<int>(row)].name; }
-  static Tensor apply(const Tensor& x, const double*, const Tensor& out) {
-    static const LoopPrimitive primitive{
-        {name(), run_elementwise, sizeof(LoopAttrs)}, loops_of(row), false, true};
-    Tensor y = takes_result(name(), out, x.sizes(), DType::Bool, {&x}) ? out : empty(x.sizes(), DType::Bool);
-    launch(primitive, {&y}, {&x}, LoopAttrs{x.dtype(), {}});
-    if (y.same(out)) y.count_write();
-    return y;
-  }
-  static const Tensor& apply_in_place(const Tensor& x, const double*) {
-    before_write(name(), x);
-    return copy_(x, apply(x, nullptr, Tensor()));
-  }
-};
+Tensor slope(Unary row, const Tensor& x, const double* p) {
+  return gradient(op_of(row), expand(scalar_tensor(1.0, x.dtype()), x.sizes()), x, p);
+}
 
 // ---- two arguments ----
+
+namespace {
+
+struct BinaryOp {
+  using Gradient = Tensor (*)(const Tensor& g, const Tensor& a, const Tensor& b, const Tensor& y);
+  const char* name;
+  Kind kind;
+  Probe a_uses{}, b_uses{};             // what the derivatives are written in
+  Gradient da = nullptr, db = nullptr;  // of recorded ops
+  LoopPrimitive value{}, da_loop{}, db_loop{}, both{};
+};
+
+template <class F> BinaryOp binary_op(const char* name, Kind kind) {
+  constexpr Probe g, a(true, false, false), b(false, true, false), y(false, false, true);
+  constexpr Probe a_uses = F::da(g, a, b, y), b_uses = F::db(g, a, b, y);
+  return {name,
+          kind,
+          a_uses,
+          b_uses,
+          [](const Tensor& g, const Tensor& a, const Tensor& b, const Tensor& y) -> Tensor {
+            return F::da(g, a, b, y);
+          },
+          [](const Tensor& g, const Tensor& a, const Tensor& b, const Tensor& y) -> Tensor {
+            return F::db(g, a, b, y);
+          }};
+}
+
+// clang-format off
+#define UNARY(...)
+#define UNARY_P(...)
+#define PREDICATE(...)
+#define BINARY(name, kind, ...) binary_op<fn::name##_fn>(#name, Kind::kind),
+#define COMPARE(name, ...) {#name, Kind::truth},
+#define BITWISE(name, ...) {#name, Kind::bits},
+BinaryOp binary_ops[] = {
+#include "ops/elementwise_table.inc"
+};
+// clang-format on
+
+const BinaryOp& op_of(Binary f) { return binary_ops[static_cast<int>(f)]; }
+bool has_derivative(const BinaryOp& f) { return f.kind != Kind::truth && f.kind != Kind::bits; }
 
 template <class Test> bool any(const Tensor& t, Test test) {
   const Tensor c = contiguous(t);
@@ -176,23 +243,41 @@ template <class Test> bool any(const Tensor& t, Test test) {
 }
 
 // What integers cannot do is refused before anything is computed.
-void check_integers(Binary row, const char* name, DType compute, const Tensor& b) {
+void check_integers(Binary row, DType compute, const Tensor& b) {
   if (is_floating(compute)) return;
   if (row == Binary::fmod || row == Binary::remainder || row == Binary::floor_divide)
-    CR_CHECK(!any(b, [](auto x) { return x == 0; }), name, ": ZeroDivisionError: an integer divisor is zero");
+    CR_CHECK(!any(b, [](auto x) { return x == 0; }), op_of(row).name,
+             ": ZeroDivisionError: an integer divisor is zero");
   if (row == Binary::pow)
-    CR_CHECK(!any(b, [](auto x) { return x < decltype(x){}; }), name,
+    CR_CHECK(!any(b, [](auto x) { return x < decltype(x){}; }), op_of(row).name,
              ": Integers to negative integer powers are not allowed.");
 }
 
-template <class F, Binary row, bool gives_bool = false>
-void run_binary(const Tensor& out, const Tensor& a, const Tensor& b, DType compute) {
-  static const LoopPrimitive primitive{
-      {binary_rows[static_cast<int>(row)].name, run_elementwise, sizeof(LoopAttrs)},
-      loops_of(row),
-      false,
-      gives_bool};
-  launch(primitive, {&out}, {&a, &b}, LoopAttrs{compute, {}});
+void run(const BinaryOp& f, const Tensor& out, const Tensor& a, const Tensor& b, DType compute) {
+  if (compute == DType::Bool && has_derivative(f))
+    compute = DType::UInt8;  // a sum or product of bools is true where it is not zero
+  launch(f.value, {&out}, {&a, &b}, LoopAttrs{compute, {}});
+}
+
+// The dtype computed in.
+DType result_dtype(Binary row, const Tensor& a, const Tensor& b) {
+  const BinaryOp& f = op_of(row);
+  const DType t = result_type(a, b);
+  if (f.kind == Kind::truth) return t;
+  if (f.kind == Kind::bits) {
+    CR_CHECK(!is_floating(t), f.name, ": not implemented for ", name_of(t));
+    return t;
+  }
+  if (row == Binary::sub)
+    CR_CHECK(
+        a.dtype() != DType::Bool && b.dtype() != DType::Bool,
+        "sub: Subtraction, the `-` operator, with a bool tensor is not supported. To invert a mask use the "
+        "`~` or `logical_not()` operator, for the difference of two the `^` or `logical_xor()` operator.");
+  if (f.kind == Kind::floating && !is_floating(t)) return default_dtype();
+  if (t == DType::Bool)
+    CR_CHECK(row == Binary::add || row == Binary::mul || row == Binary::maximum || row == Binary::minimum,
+             f.name, ": not implemented for bool");
+  return t;
 }
 
 // What an operand's gradient has to become: nothing, unless it was broadcast or converted. Seldom there, so it is kept
@@ -209,187 +294,114 @@ Tensor in_form(const std::unique_ptr<OperandForm>& form, Tensor d) {
   return form ? to_dtype(sum_to(d, form->sizes), form->dtype) : d;
 }
 
-template <class F, Binary row, Kind kind> struct BinaryOp {
-  static const char* name() { return binary_rows[static_cast<int>(row)].name; }
+// `last`: nobody reads g after this.
+Tensor gradient(Probe uses, BinaryOp::Gradient recorded, const LoopPrimitive& loop, const Tensor& g,
+                const Tensor& a, const Tensor& b, const Tensor& y, bool last) {
+  const auto needs_graph = [](const Tensor& t) { return t.defined() && t.requires_grad(); };
+  if (!(uses.first || uses.second || uses.result) ||
+      (grad_enabled && (needs_graph(g) || needs_graph(a) || needs_graph(b) || needs_graph(y))))
+    return recorded(g, a, b, y);
+  Tensor d = last ? room_for(g, g) : empty_in_layout(g, g.sizes(), g.dtype());
+  launch(loop, {&d}, {&g, uses.first ? &a : &g, uses.second ? &b : &g, uses.result ? &y : &g},
+         LoopAttrs{g.dtype(), {}});
+  return d;
+}
 
-  static constexpr Probe uses_a() { return F::da(Probe(), A, B, Y); }
-  static constexpr Probe uses_b() { return F::db(Probe(), A, B, Y); }
-  static constexpr Probe A{true, false, false}, B{false, true, false}, Y{false, false, true};
+// Of a product, where both are wanted and not recorded: in one pass.
+std::array<Tensor, 2> both_gradients(const BinaryOp& f, const Tensor& g, const Tensor& a, const Tensor& b) {
+  Tensor da = empty_in_layout(g, g.sizes(), g.dtype()), db = room_for(g, g);
+  launch(f.both, {&da, &db}, {&g, &a, &b}, LoopAttrs{g.dtype(), {}});
+  return {da, db};
+}
 
-  static DType result_dtype(const Tensor& a, const Tensor& b) {
-    DType t = result_type(a, b);
-    if (kind == Kind::floating && !is_floating(t)) t = default_dtype();
-    if (row == Binary::sub)
-      CR_CHECK(
-          a.dtype() != DType::Bool && b.dtype() != DType::Bool,
-          "sub: Subtraction, the `-` operator, with a bool tensor is not supported. To invert a mask use the "
-          "`~` or `logical_not()` operator, for the difference of two the `^` or `logical_xor()` operator.");
-    if (t == DType::Bool) {
-      CR_CHECK(row == Binary::add || row == Binary::mul || row == Binary::maximum || row == Binary::minimum,
-               name(), ": not implemented for bool");
+auto closure(const BinaryOp& f, const Tensor& a, const Tensor& b, const Tensor& y) {
+  const bool da = a.requires_grad(), db = b.requires_grad();
+  struct Kept {
+    const BinaryOp& f;
+    SavedTensor a, b, y;
+    std::unique_ptr<OperandForm> a_form, b_form;
+  };
+  Kept k{f, {}, {}, {}, {}, {}};
+  if ((da && f.a_uses.first) || (db && f.b_uses.first)) k.a = saved(a);
+  if ((da && f.a_uses.second) || (db && f.b_uses.second)) k.b = saved(b);
+  if ((da && f.a_uses.result) || (db && f.b_uses.result)) k.y = saved_result(y);
+  if (da) k.a_form = OperandForm::of(a, y);
+  if (db) k.b_form = OperandForm::of(b, y);
+  return [k = std::move(k)](const Tensor& g, Needs need) {
+    const BinaryOp& f = k.f;
+    const Tensor a = *k.a, b = *k.b, y = *k.y;
+    if (f.both.table[0] != nullptr && need[0] && need[1] && !grad_enabled) {
+      auto [da, db] = both_gradients(f, g, a, b);
+      return std::array{in_form(k.a_form, std::move(da)), in_form(k.b_form, std::move(db))};
     }
-    return t;
-  }
-  static void run(const Tensor& out, const Tensor& a, const Tensor& b, DType result) {
-    check_integers(row, name(), result, b);
-    run_binary<F, row>(out, a, b, result == DType::Bool ? DType::UInt8 : result);
-  }
-
-  // `last`: nobody reads g after this.
-  template <bool first>
-  static Tensor gradient(const Tensor& g, const Tensor& a, const Tensor& b, const Tensor& y, bool last) {
-    constexpr Probe uses = first ? uses_a() : uses_b();
-    auto needs_graph = [](const Tensor& t) { return t.defined() && t.requires_grad(); };
-    if (!(uses.first || uses.second || uses.result) ||
-        (grad_enabled && (needs_graph(g) || needs_graph(a) || needs_graph(b) || needs_graph(y)))) {
-      if constexpr (first)
-        return F::da(g, a, b, y);
-      else
-        return F::db(g, a, b, y);
-    }
-    static const LoopPrimitive primitive{
-        {name(), run_elementwise, sizeof(LoopAttrs)},
-        first ? loops.binary[static_cast<int>(row)].da : loops.binary[static_cast<int>(row)].db,
-        true};
-    Tensor d = last ? room_for(g, g) : empty_in_layout(g, g.sizes(), g.dtype());
-    launch(primitive, {&d}, {&g, uses.first ? &a : &g, uses.second ? &b : &g, uses.result ? &y : &g},
-           LoopAttrs{g.dtype(), {}});
-    return d;
-  }
-
-  // Of a product, where both are wanted and not recorded: in one pass.
-  static std::array<Tensor, 2> both_gradients(const Tensor& g, const Tensor& a, const Tensor& b) {
-    static const LoopPrimitive primitive{
-        {name(), run_elementwise, sizeof(LoopAttrs)}, loops.binary[static_cast<int>(row)].both, true};
-    Tensor da = empty_in_layout(g, g.sizes(), g.dtype()), db = room_for(g, g);
-    launch(primitive, {&da, &db}, {&g, &a, &b}, LoopAttrs{g.dtype(), {}});
-    return {da, db};
-  }
-
-  static auto closure(const Tensor& a, const Tensor& b, const Tensor& y) {
-    const bool da = a.requires_grad(), db = b.requires_grad();
-    constexpr Probe ua = uses_a(), ub = uses_b();
-    struct Kept {
-      SavedTensor a, b, y;
-      std::unique_ptr<OperandForm> a_form, b_form;
-    };
-    Kept k;
-    if ((da && ua.first) || (db && ub.first)) k.a = saved(a);
-    if ((da && ua.second) || (db && ub.second)) k.b = saved(b);
-    if ((da && ua.result) || (db && ub.result)) k.y = saved_result(y);
-    if (da) k.a_form = OperandForm::of(a, y);
-    if (db) k.b_form = OperandForm::of(b, y);
-    return [k = std::move(k)](const Tensor& g, Needs need) {
-      const Tensor a = *k.a, b = *k.b, y = *k.y;
-      if constexpr (row == Binary::mul) {
-        if (need[0] && need[1] && !grad_enabled) {
-          auto [da, db] = both_gradients(g, a, b);
-          return std::array{in_form(k.a_form, std::move(da)), in_form(k.b_form, std::move(db))};
-        }
-      }
-      return std::array{need[0] ? in_form(k.a_form, gradient<true>(g, a, b, y, !need[1])) : Tensor(),
-                        need[1] ? in_form(k.b_form, gradient<false>(g, a, b, y, true)) : Tensor()};
-    };
-  }
-
-  static Tensor apply(const Tensor& a, const Tensor& b, const Tensor& out) {
-    const DType result = result_dtype(a, b);
-    const Dims shape =
-        a.sizes() == b.sizes() || b.dim() == 0 ? a.sizes() : broadcast_shapes(name(), a.sizes(), b.sizes());
-    // In the layout of an operand that has the result's shape.
-    Tensor y = takes_result(name(), out, shape, result, {&a, &b})
-                   ? out
-                   : empty_in_layout(shape == a.sizes() ? a : b, shape, result);
-    run(y, a, b, result);
-    if (y.same(out)) {
-      y.count_write();
-      return y;
-    }
-    if (!recording(a, b)) {
-      y.impl()->wrapped_number = a.impl()->wrapped_number && b.impl()->wrapped_number;
-      return y;
-    }
-    return record(name(), y, {&a, &b}, closure(a, b, y));
-  }
-
-  static const Tensor& apply_in_place(const Tensor& a, const Tensor& b) {
-    const DType result = result_dtype(a, b);
-    CR_CHECK(can_cast(result, a.dtype()), name(), "_: result type ", name_of(result),
-             " can't be cast to the desired output type ", name_of(a.dtype()));
-    const Dims shape = broadcast_shapes(name(), a.sizes(), b.sizes());
-    CR_CHECK(shape == a.sizes(), name(), "_: output with shape ", a.sizes(),
-             " doesn't match the broadcast shape ", shape);
-    before_write(name(), a, recording(b));
-    check_no_partial_overlap(name(), a, b);
-    const bool recorded = recording(a, b);
-    constexpr Probe ua = uses_a(), ub = uses_b();
-    // An operand in the same memory is saved before it is overwritten, so that backward notices.
-    if (recorded && (result != a.dtype() || a.impl()->storage.get() == b.impl()->storage.get()))
-      return copy_(a, apply(clone(a), a.same(b) ? clone(b) : b, Tensor()));
-    const bool keeps = recorded && ((ua.first && a.requires_grad()) || (ub.first && b.requires_grad()));
-    const Tensor before = keeps ? clone(a) : a;
-    run(a, before, b, result);
-    a.count_write();
-    if (!recorded) return a;
-    const Tensor* ins[] = {&a, &b};
-    record_write_node(a, detail::make_node(name(), ins, 2, closure(before, b, a)));
-    return a;
-  }
-};
-
-template <class F, Binary row, bool bitwise> struct CompareOp {
-  static const char* name() { return binary_rows[static_cast<int>(row)].name; }
-  static Tensor apply(const Tensor& a, const Tensor& b, const Tensor& out) {
-    const DType compute = result_type(a, b), result = bitwise ? compute : DType::Bool;
-    CR_CHECK(!bitwise || !is_floating(compute), name(), ": not implemented for ", name_of(compute));
-    const Dims sizes = broadcast_shapes(name(), a.sizes(), b.sizes());
-    Tensor y = takes_result(name(), out, sizes, result, {&a, &b}) ? out : empty(sizes, result);
-    run_binary<F, row, !bitwise>(y, a, b, compute);
-    if (y.same(out)) y.count_write();
-    return y;
-  }
-  static const Tensor& apply_in_place(const Tensor& a, const Tensor& b) {
-    const Dims shape = broadcast_shapes(name(), a.sizes(), b.sizes());
-    CR_CHECK(shape == a.sizes(), name(), "_: output with shape ", a.sizes(),
-             " doesn't match the broadcast shape ", shape);
-    const DType result = bitwise ? result_type(a, b) : DType::Bool;
-    CR_CHECK(!bitwise || can_cast(result, a.dtype()), name(), "_: result type ", name_of(result),
-             " can't be cast to the desired output type ", name_of(a.dtype()));
-    before_write(name(), a);
-    return copy_(a, apply(a, b, Tensor()));
-  }
-};
+    Tensor da, db;
+    if (need[0]) da = in_form(k.a_form, gradient(f.a_uses, f.da, f.da_loop, g, a, b, y, !need[1]));
+    if (need[1]) db = in_form(k.b_form, gradient(f.b_uses, f.db, f.db_loop, g, a, b, y, true));
+    return std::array{std::move(da), std::move(db)};
+  };
+}
 
 }  // namespace
 
-// clang-format off
-#define UNARY(name, kind, ...) {#name, 0, UnaryOp<fn::name##_fn, Unary::name, Kind::kind>::apply, UnaryOp<fn::name##_fn, Unary::name, Kind::kind>::apply_in_place},
-#define UNARY_P(name, kind, ...) {#name, 1, UnaryOp<fn::name##_fn, Unary::name, Kind::kind>::apply, UnaryOp<fn::name##_fn, Unary::name, Kind::kind>::apply_in_place},
-#define PREDICATE(name, ...) {#name, 0, PredicateOp<fn::name##_fn, Unary::name>::apply, PredicateOp<fn::name##_fn, Unary::name>::apply_in_place},
-#define BINARY(...)
-#define COMPARE(...)
-#define BITWISE(...)
-const UnaryRow unary_rows[] = {
-#include "ops/elementwise_table.inc"
-};
-#undef UNARY
-#undef UNARY_P
-#undef PREDICATE
-#undef BINARY
-#undef COMPARE
-#undef BITWISE
-#define UNARY(...)
-#define UNARY_P(...)
-#define PREDICATE(...)
-#define BINARY(name, kind, ...) {#name, BinaryOp<fn::name##_fn, Binary::name, Kind::kind>::apply, BinaryOp<fn::name##_fn, Binary::name, Kind::kind>::apply_in_place},
-#define COMPARE(name, ...) {#name, CompareOp<fn::name##_fn, Binary::name, false>::apply, CompareOp<fn::name##_fn, Binary::name, false>::apply_in_place},
-#define BITWISE(name, ...) {#name, CompareOp<fn::name##_fn, Binary::name, true>::apply, CompareOp<fn::name##_fn, Binary::name, true>::apply_in_place},
-const BinaryRow binary_rows[] = {
-#include "ops/elementwise_table.inc"
-};
-// clang-format on
+Tensor apply(Binary row, const Tensor& a, const Tensor& b, const Tensor& out) {
+  const BinaryOp& f = op_of(row);
+  const DType compute = result_dtype(row, a, b), result = f.kind == Kind::truth ? DType::Bool : compute;
+  const Dims shape =
+      a.sizes() == b.sizes() || b.dim() == 0 ? a.sizes() : broadcast_shapes(f.name, a.sizes(), b.sizes());
+  check_integers(row, compute, b);
+  const bool into_out = takes_result(f.name, out, shape, result, {&a, &b});
+  // In the layout of an operand that has the result's shape.
+  const Tensor y = into_out ? out : empty_in_layout(shape == a.sizes() ? a : b, shape, result);
+  run(f, y, a, b, compute);
+  if (into_out) return y;
+  if (!has_derivative(f)) return y;
+  if (recording(a, b)) return record(f.name, y, {&a, &b}, closure(f, a, b, y));
+  y.impl()->wrapped_number = a.impl()->wrapped_number && b.impl()->wrapped_number;
+  return y;
+}
 
-void init_elementwise() { kernels::fill_elementwise_loops({&loops}); }
+const Tensor& apply_in_place(Binary row, const Tensor& a, const Tensor& b) {
+  const BinaryOp& f = op_of(row);
+  const DType compute = result_dtype(row, a, b), result = f.kind == Kind::truth ? DType::Bool : compute;
+  CR_CHECK(can_cast(result, a.dtype()), f.name, "_: result type ", name_of(result),
+           " can't be cast to the desired output type ", name_of(a.dtype()));
+  const Dims shape = broadcast_shapes(f.name, a.sizes(), b.sizes());
+  CR_CHECK(shape == a.sizes(), f.name, "_: output with shape ", a.sizes(),
+           " doesn't match the broadcast shape ", shape);
+  before_write(f.name, a, has_derivative(f) && recording(b));
+  if (!has_derivative(f)) return copy_(a, apply(row, a, b));
+  check_no_partial_overlap(f.name, a, b);
+  check_integers(row, compute, b);
+  const bool recorded = recording(a, b);
+  // An operand in the same memory is saved before it is overwritten, so that backward notices.
+  if (recorded && (result != a.dtype() || a.impl()->storage.get() == b.impl()->storage.get()))
+    return copy_(a, apply(row, clone(a), a.same(b) ? clone(b) : b));
+  const bool keeps =
+      recorded && ((f.a_uses.first && a.requires_grad()) || (f.b_uses.first && b.requires_grad()));
+  const Tensor before = keeps ? clone(a) : a;
+  run(f, a, before, b, compute);
+  a.count_write();
+  if (!recorded) return a;
+  const Tensor* ins[] = {&a, &b};
+  record_write_node(a, detail::make_node(f.name, ins, 2, closure(f, before, b, a)));
+  return a;
+}
+
+void init_elementwise() {
+  kernels::fill_elementwise_loops({&loops});
+  for (int i = 0; i < static_cast<int>(Unary::count); ++i) {
+    UnaryOp& f = unary_ops[i];
+    f.value = value_primitive(f.name, f.kind, loops.unary[i].value);
+    f.slope = derivative_primitive(f.name, loops.unary[i].dx);
+  }
+  for (int i = 0; i < static_cast<int>(Binary::count); ++i) {
+    BinaryOp& f = binary_ops[i];
+    f.value = value_primitive(f.name, f.kind, loops.binary[i].value);
+    f.da_loop = derivative_primitive(f.name, loops.binary[i].da);
+    f.db_loop = derivative_primitive(f.name, loops.binary[i].db);
+    f.both = derivative_primitive(f.name, loops.binary[i].both);
+  }
+}
 
 namespace {
 
@@ -418,7 +430,6 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b, const Te
   const DType result = result_type(a, b);
   Tensor y = takes_result("where", out, shape, result, {&condition, &a, &b}) ? out : empty(shape, result);
   launch(kWhere, {&y}, {&condition, &a, &b});
-  if (y.same(out)) y.count_write();
   if (!recording(a, b)) return y;
   return record("where", y, {&condition, &a, &b},
                 [c = saved(condition), as = a.sizes(), bs = b.sizes(), ad = a.dtype(), bd = b.dtype()](
@@ -432,8 +443,7 @@ namespace {
 
 void run_add_term(const Tensor& out, const Tensor& x, const Tensor& a, const Tensor& b, double scale,
                   Term term) {
-  static const LoopPrimitive primitive{
-      {"add_term", run_elementwise, sizeof(LoopAttrs)}, loops.add_term, true};
+  static const LoopPrimitive primitive = derivative_primitive("add_term", loops.add_term);
   launch(primitive, {&out}, {&x, &a, &b}, LoopAttrs{out.dtype(), {scale, static_cast<double>(term)}});
 }
 
@@ -459,7 +469,7 @@ Tensor towards(const Tensor& start, const Tensor& end, double weight) {
 
 void add_into(const Tensor& a, const Tensor& b) {
   NoGrad no_grad;
-  run_binary<fn::add_fn, Binary::add>(a, a, b, a.dtype());
+  run(op_of(Binary::add), a, a, b, a.dtype());
   a.count_write();
 }
 

@@ -7,28 +7,14 @@ namespace chainrule {
 
 void init_elementwise();  // fills the loops for the chosen instruction set
 
-// One row of the table, as the bindings and other ops use it. `out` may be undefined; the result is `out` itself where the
-// loop could write into it, else a new tensor, and the rest of what out= means is left to the caller.
-struct UnaryRow {
-  const char* name;
-  int params;
-  Tensor (*apply)(const Tensor& x, const double* params, const Tensor& out);
-  const Tensor& (*apply_in_place)(const Tensor& x, const double* params);
-};
-struct BinaryRow {
-  const char* name;
-  Tensor (*apply)(const Tensor& a, const Tensor& b, const Tensor& out);
-  const Tensor& (*apply_in_place)(const Tensor& a, const Tensor& b);
-};
-extern const UnaryRow unary_rows[static_cast<int>(Unary::count)];
-extern const BinaryRow binary_rows[static_cast<int>(Binary::count)];
-
-inline Tensor apply(Unary f, const Tensor& x, const double* p = nullptr, const Tensor& out = {}) {
-  return unary_rows[static_cast<int>(f)].apply(x, p, out);
-}
-inline Tensor apply(Binary f, const Tensor& a, const Tensor& b, const Tensor& out = {}) {
-  return binary_rows[static_cast<int>(f)].apply(a, b, out);
-}
+// A line of the table. `out` may be undefined; the result is `out` itself where the loop could write into it, else a new
+// tensor, and the rest of what out= means is left to the caller.
+Tensor apply(Unary f, const Tensor& x, const double* params = nullptr, const Tensor& out = {});
+Tensor apply(Binary f, const Tensor& a, const Tensor& b, const Tensor& out = {});
+const Tensor& apply_in_place(Unary f, const Tensor& x, const double* params = nullptr);
+const Tensor& apply_in_place(Binary f, const Tensor& a, const Tensor& b);
+// dy/dx at x, of a line whose derivative is written in x.
+Tensor slope(Unary f, const Tensor& x, const double* params = nullptr);
 inline Tensor apply(Binary f, const Tensor& a, const Scalar& b) { return apply(f, a, number(b)); }
 inline Tensor apply(Binary f, const Scalar& a, const Tensor& b) { return apply(f, number(a), b); }
 

@@ -86,14 +86,12 @@ Tensor l1_loss(const Tensor& input, const Tensor& target, const Tensor& weight, 
 Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, LossReduction reduction, double beta) {
   CR_CHECK(beta >= 0, "smooth_l1_loss: beta must be non-negative, got ", beta);
   if (beta == 0) return l1_loss(input, target, Tensor(), reduction);
-  const auto slope = [beta](const Tensor& d) { return clamp(beta == 1 ? d : d / beta, -1, 1); };
+  const std::array params{beta, 0.0};
   return pointwise(
       "smooth_l1_loss", input, target, Tensor(), reduction,
-      [beta](const Tensor& a, const Tensor& b) {
-        return apply(Unary::smooth_l1, a - b, std::array{beta, 0.0}.data());
-      },
-      [slope](const Tensor& a, const Tensor& b) { return slope(a - b); },
-      [slope](const Tensor& a, const Tensor& b) { return slope(b - a); });
+      [=](const Tensor& a, const Tensor& b) { return apply(Unary::smooth_l1, a - b, params.data()); },
+      [=](const Tensor& a, const Tensor& b) { return slope(Unary::smooth_l1, a - b, params.data()); },
+      [=](const Tensor& a, const Tensor& b) { return slope(Unary::smooth_l1, b - a, params.data()); });
 }
 
 // -(t log x + (1 - t) log(1 - x)), with logarithms not below -100

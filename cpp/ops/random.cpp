@@ -380,7 +380,7 @@ Tensor dropout(const Tensor& x, double p, bool training, Generator& g) {
 
 const Tensor& dropout_(const Tensor& x, double p, bool training, Generator& g) {
   if (nothing_to_drop(x, p, training)) return x;
-  return binary_rows[static_cast<int>(Binary::mul)].apply_in_place(x, dropout_mask(x, p, g));
+  return apply_in_place(Binary::mul, x, dropout_mask(x, p, g));
 }
 
 }  // namespace chainrule
