@@ -162,3 +162,84 @@ def test_nothing_is_given_by_accident():
     sample = A((2, 3), [(1,), (2,)])
     args, _ = sample.draw(LAYERS[0] and Op("x", len, []), "float64")
     assert [a.shape for a in leaves(args)] == [(2, 3), (1,), (2,)]
+
+
+# ---- Sequential makes a Linear and the ReLU after it as one product ----
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("dtype", [cr.float32, cr.float64], ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("sizes", "outputs"),
+    [
+        ((1,), 1),
+        ((5, 0), 3),
+        ((64,), 40),
+        ((1, 300), 130),
+        ((2, 3, 17), 16),
+        ((7, 1100), 3),
+        ((33, 64), 130),
+        ((300, 700), 37),
+        ((2, 5000), 4),
+    ],
+)
+def test_relu_in_the_product(sizes, outputs, bias, dtype):
+    """The same bits, gradients and graph as of the two modules called one by one."""
+    linear, relu = nn.Linear(sizes[-1], outputs, bias=bias, dtype=dtype), nn.ReLU()
+    x, g = cr.randn(sizes, dtype=dtype, requires_grad=True), cr.randn(*sizes[:-1], outputs, dtype=dtype)
+    together, apart = nn.Sequential(linear, relu)(x), relu(linear(x))
+    assert cr.equal(together, apart)
+    asked = [x, *linear.parameters()]
+    for a, b in zip(cr.autograd.grad(together, asked, g), cr.autograd.grad(apart, asked, g), strict=True):
+        assert cr.equal(a, b)
+    nodes = [y.grad_fn.next_functions[0][0].name() for y in (together, apart)]
+    assert together.grad_fn.name() == "ReluBackward0" and nodes[0] == nodes[1]
+    with cr.no_grad():
+        assert cr.equal(nn.Sequential(linear, relu)(x), apart)
+
+
+def test_relu_in_the_product_keeps_nan_and_drops_signs():
+    linear = nn.Linear(1, 4)
+    with cr.no_grad():
+        linear.weight.copy_(cr.tensor([[-0.0], [1.0], [-1.0], [float("nan")]]))
+        linear.bias.copy_(cr.tensor([-0.0, 0.0, 0.0, 0.0]))
+    y = nn.Sequential(linear, nn.ReLU())(cr.ones(3, 1)).detach().numpy()
+    assert not np.signbit(y[:, :3]).any() and (y[:, 1] == 1).all() and (y[:, [0, 2]] == 0).all()
+    assert np.isnan(y[:, 3]).all()
+
+
+def test_relu_in_the_product_second_derivative():
+    net = nn.Sequential(nn.Linear(3, 4, dtype=cr.float64), nn.ReLU(), nn.Linear(4, 1, dtype=cr.float64))
+    x = cr.randn(5, 3, dtype=cr.float64, requires_grad=True)
+    assert cr.autograd.gradcheck(net, (x,)) and cr.autograd.gradgradcheck(net, (x,))
+
+
+def test_sequential_calls_what_is_not_plain():
+    """Hooks, subclasses and forwards of an instance's own are called as they are."""
+    seen = []
+
+    class Doubled(nn.Linear):
+        def forward(self, input):
+            return 2 * super().forward(input)
+
+    linear, relu, doubled = nn.Linear(2, 2), nn.ReLU(), Doubled(2, 2)
+    x = cr.randn(3, 2)
+    want = relu(linear(x))
+    handle = linear.register_forward_hook(lambda module, args, out: seen.append(out))
+    assert cr.equal(nn.Sequential(linear, relu)(x), want) and cr.equal(seen[0], linear(x))
+    handle.remove()
+    relu.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    seen.clear()
+    assert cr.equal(nn.Sequential(linear, relu)(x), want) and cr.equal(seen[0], linear(x))
+    assert cr.equal(nn.Sequential(doubled, nn.ReLU())(x), cr.relu(doubled(x)))
+    linear.forward = lambda input: input
+    assert cr.equal(nn.Sequential(linear, nn.ReLU())(x), cr.relu(x))
+
+
+def test_sequential_words_errors_as_the_layer_does():
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    with pytest.raises(RuntimeError, match=r"linear: input of shape .* do not fit"):
+        net(cr.ones(3, 5))
+    with pytest.raises(TypeError, match="must be Tensor"):
+        net(3)

@@ -3,12 +3,14 @@
 #include <vector>
 
 #include "bindings/topics.h"
+#include "ops/matmul.h"
 
 namespace chainrule::python {
 namespace {
 
 PyObject* kinds[3];  // the names of the instance's dictionaries of parts
-PyObject *hooked, *forward, *call_with_hooks;
+PyObject *hooked, *forward, *call_with_hooks, *weight, *bias;
+PyObject *linear_forward, *relu_forward;  // the functions of nn.Linear and nn.ReLU, once they are there
 
 PyObject* found_in(PyObject* dict, PyObject* name) {  // borrowed, or null without an error
   return dict != nullptr && PyDict_Check(dict) ? PyDict_GetItemWithError(dict, name) : nullptr;
@@ -85,12 +87,43 @@ Object call_on(PyObject* module, PyObject* input) {
   return Object::steal(PyObject_CallOneArg(module, input));
 }
 
+// Does calling it come to this function, and to nothing else?
+bool calls(PyObject* module, PyObject* function) {
+  return function != nullptr && Py_TYPE(module)->tp_call == call && plain_forward(module) == function;
+}
+
+// nn.Linear's forward, and nn.ReLU's after it, without their frames and as one product. Null, without an error, where the
+// arguments are no tensors.
+Object call_linear(PyObject* module, PyObject* input, bool then_relu) {
+  const Object w = Object::steal(PyObject_GetAttr(module, weight));
+  const Object b = Object::steal(PyObject_GetAttr(module, bias));
+  if (!is_tensor(input) || !is_tensor(w.get()) || !(b.get() == Py_None || is_tensor(b.get())))
+    return Object();
+  return Object::steal(wrap(
+      linear(unwrap(input), unwrap(w.get()), b.get() == Py_None ? Tensor() : unwrap(b.get()), then_relu)));
+}
+
 PyObject* in_turn(Args& a) {
   const Object modules = Object::steal(PyMapping_Values(a.object(0)));
   Object value = Object::borrow(a.object(1));
-  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(modules.get()); ++i)
-    value = call_on(PyList_GET_ITEM(modules.get(), i), value.get());
+  const Py_ssize_t count = PyList_GET_SIZE(modules.get());
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject* const module = PyList_GET_ITEM(modules.get(), i);
+    Object result;
+    if (calls(module, linear_forward)) {
+      const bool then_relu = i + 1 < count && calls(PyList_GET_ITEM(modules.get(), i + 1), relu_forward);
+      result = call_linear(module, value.get(), then_relu);
+      if (result.get() != nullptr && then_relu) ++i;
+    }
+    value = result.get() != nullptr ? std::move(result) : call_on(module, value.get());
+  }
   return value.release();
+}
+
+PyObject* set_fused(Args& a) {
+  linear_forward = Py_NewRef(a.object(0));
+  relu_forward = Py_NewRef(a.object(1));
+  Py_RETURN_NONE;
 }
 
 // ---- the parameters of a module and all below it ----
@@ -159,10 +192,15 @@ void bind_module_base(Bind& nn) {
   hooked = interned("_hooked");
   forward = interned("forward");
   call_with_hooks = interned("_call_with_hooks");
+  weight = interned("weight");
+  bias = interned("bias");
   const Object type = Object::steal(PyType_FromSpec(&spec));
   if (PyModule_AddObjectRef(nn.module(), "ModuleBase", type.get()) < 0) throw PythonError();
   nn.op("_in_turn(object modules, object input) -> object", in_turn, Where::Function,
         "Calls the modules of a dictionary, each on what the one before returned.");
+  nn.op(
+      "_set_fused(object linear_forward, object relu_forward) -> None", set_fused, Where::Function,
+      "Tells which functions _in_turn may replace: Linear's and the ReLU's after it are made by one product.");
   nn.op("_parameters_below(object module) -> object", parameters_below, Where::Function,
         "The parameters of a module and of all below it, each once, as a list.");
 }

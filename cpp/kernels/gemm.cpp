@@ -5,7 +5,7 @@
 namespace chainrule::CR_ISA {
 namespace {
 
-// c = beta * c + bias: what is left of a product without k.
+// c = beta * c + bias, or its ReLU: what is left of a product without k.
 template <class T> void scale(const Product<T>& p, ptrdiff_t c_col) {
   for (int64_t i = 0; i < p.m; ++i) {
     for (int64_t j = 0; j < p.n; ++j) {
@@ -13,7 +13,7 @@ template <class T> void scale(const Product<T>& p, ptrdiff_t c_col) {
       T y = p.beta == T(0) ? T(0) : p.beta * c;
       if (p.row_bias) y += p.row_bias[i];
       if (p.col_bias) y += p.col_bias[j];
-      c = y;
+      c = p.relu && y <= T(0) ? T(0) : y;
     }
   }
 }
@@ -78,7 +78,7 @@ template <class T> void gemm_floating(const GemmArgs& g) {
                                    static_cast<ptrdiff_t>(g.b_col)},
                             static_cast<T*>(g.c) + oc, static_cast<ptrdiff_t>(g.c_row),
                             static_cast<T>(g.alpha), static_cast<T>(g.beta),
-                            static_cast<const T*>(g.row_bias), static_cast<const T*>(g.col_bias)},
+                            static_cast<const T*>(g.row_bias), static_cast<const T*>(g.col_bias), g.relu},
                  static_cast<ptrdiff_t>(g.c_col), threads);
   };
   const int64_t work = g.m * g.n * most<int64_t>(g.k, 1);

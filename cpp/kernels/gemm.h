@@ -1,4 +1,4 @@
-// Matrix products: c = alpha * a b + beta * c (+ bias), for each matrix of a batch, on any strides.
+// Matrix products: c = alpha * a b + beta * c (+ bias, and the ReLU of that), for each matrix of a batch, on any strides.
 //
 // The definition, the same for all sizes, strides, threads and instruction sets with FMA: with s_i the chain of fused
 // multiply-adds over the i-th block of 256 values of k, in order, from zero,
@@ -26,6 +26,7 @@ struct GemmArgs {
   double alpha = 1, beta = 0;
   const void* row_bias = nullptr;  // m values, contiguous, the same for the whole batch
   const void* col_bias = nullptr;  // n values
+  bool relu = false;  // of floating dtypes: what is not positive becomes zero in the end, NaN stays
 };
 
 CR_KERNEL(gemm, GemmArgs)

@@ -120,7 +120,7 @@ template <class T> struct Slab {
                             : tail + kb * P * kBlockK,
                    {sums, last ? p.ldc : P, p.alpha, k == 0 ? p.beta : T(1), nullptr,
                     last && finished && p.col_bias ? p.col_bias + j : nullptr, w - (nv - 1) * Reg<T>::W,
-                    last && far, sums, kb == 0 ? p.ldc : P}};
+                    last && finished && p.relu, last && far, sums, kb == 0 ? p.ldc : P}};
     }
     TileOut<T>& end = steps[all - 1].out;
     for (int64_t ip = ip0, stop = least(ip0 + step, rows()); ip < stop; ++ip) {
@@ -264,10 +264,10 @@ template <class T> void multiply_split(const Product<T>& p) {
     parallel_for(p.m, rows, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         for (int64_t i = 0; i < count; ++i) {
-          const bool add_bias = last && i == count - 1;
+          const bool finished = last && i == count - 1;
           finish_row(p.c + r * p.ldc, sums.p + i * size + r * p.n, static_cast<int>(p.n), p.alpha,
-                     w + i == 0 ? p.beta : T(1), add_bias && p.row_bias ? p.row_bias + r : nullptr,
-                     add_bias ? p.col_bias : nullptr);
+                     w + i == 0 ? p.beta : T(1), finished && p.row_bias ? p.row_bias + r : nullptr,
+                     finished ? p.col_bias : nullptr, finished && p.relu);
         }
       }
     });

@@ -238,7 +238,7 @@ template <class T> CR_INLINE T fma_scalar(T a, T b, T c) {
 #endif
 }
 
-// Where a tile's sums go: c = alpha * sum + beta * old, then + bias. beta == 0 does not read old, which is c unless told.
+// Where a tile's sums go: c = alpha * sum + beta * old, then + bias, then the ReLU. beta == 0 does not read old, which is c unless told.
 template <class T> struct TileOut {
   T* c = nullptr;
   ptrdiff_t ldc = 0;
@@ -246,7 +246,8 @@ template <class T> struct TileOut {
   const T* row_bias;  // one a row, or null
   const T* col_bias;  // one a column, or null
   int tail;           // valid lanes of the last register
-  bool far = false;   // c comes from beyond the second cache, even to be written over
+  bool relu = false;
+  bool far = false;  // c comes from beyond the second cache, even to be written over
   const T* old = c;
   ptrdiff_t ld_old = ldc;
 };
@@ -255,6 +256,11 @@ template <class T> CR_INLINE typename Reg<T>::V finish(typename Reg<T>::V sum, t
                                                        const TileOut<T>& o) {
   if (o.beta == T(0)) return o.alpha == T(1) ? sum : sum * Reg<T>::set1(o.alpha);
   return Reg<T>::fma(Reg<T>::set1(o.alpha), sum, old * Reg<T>::set1(o.beta));
+}
+
+template <class T> CR_INLINE typename Reg<T>::V rectified(typename Reg<T>::V x) {
+  const typename Reg<T>::V zero{};
+  return x <= zero ? zero : x;
 }
 
 // Sums in memory, `rows` times `vectors` registers, to where they go.
@@ -270,6 +276,7 @@ template <class T>
       auto y = finish<T>(X::load(sums), old, o);
       if (o.row_bias) y = y + X::set1(o.row_bias[r]);
       if (o.col_bias) y = y + load(o.col_bias + v * X::W);
+      if (o.relu) y = rectified<T>(y);
       T* p = o.c + r * o.ldc + v * X::W;
       if (lanes == X::W)
         X::store(p, y);
@@ -371,7 +378,7 @@ void tile(int kn, const T* a, ptrdiff_t a_row, ptrdiff_t a_col, const T* b, ptrd
   else
     sum_tile<T>(acc, kn, StridedRows<T, R>(a, a_row, a_col), b, ldb);
   // The two frequent endings go straight from the registers. -0 is what a sum does not see, whatever its sign.
-  if (o.alpha == T(1) && o.tail == X::W && !o.row_bias && (o.beta == T(0) || o.beta == T(1))) {
+  if (o.alpha == T(1) && o.tail == X::W && !o.row_bias && !o.relu && (o.beta == T(0) || o.beta == T(1))) {
     typename X::V bias[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) bias[v] = o.col_bias ? X::load(o.col_bias + v * X::W) : X::set1(T(-0.0));

@@ -5,7 +5,7 @@
 
 namespace chainrule::CR_ISA {
 
-// c (m x n, columns contiguous) = alpha * a b + beta * c + bias.
+// c (m x n, columns contiguous) = alpha * a b + beta * c + bias, or the ReLU of that.
 template <class T> struct Product {
   int64_t m, n, k;
   Mat<T> a, b;
@@ -14,13 +14,14 @@ template <class T> struct Product {
   T alpha, beta;
   const T* row_bias;
   const T* col_bias;
+  bool relu = false;
 };
 
 inline constexpr int kVectorColumns = 512;
 
 // c[j] from the sum s[j] of a K block, for the columns [0, n) of a single row.
 template <class T> void finish_row(T* c, const T* s, int n, T alpha, T beta, const T* row_bias,
-                                   const T* col_bias) {
+                                   const T* col_bias, bool relu) {
   using X = Reg<T>;
   const TileOut<T> o{c, 0, alpha, beta, nullptr, nullptr, 0};
   for (int j = 0; j < n; j += X::W) {
@@ -30,6 +31,7 @@ template <class T> void finish_row(T* c, const T* s, int n, T alpha, T beta, con
     auto y = finish<T>(X::load(s + j), old, o);
     if (row_bias) y = y + X::set1(*row_bias);
     if (col_bias) y = y + X::load(col_bias + j, lanes);
+    if (relu) y = rectified<T>(y);
     X::store(c + j, y, lanes);
   }
 }
@@ -145,7 +147,8 @@ template <class T> void multiply_vector(const Product<T>& p) {
         for (int64_t q = k; q < k + kn; q += kBlockK) {
           const bool last = q + kBlockK >= p.k;
           finish_row(p.c + j, s + (q - k) / kBlockK * step_n, n, p.alpha, q == 0 ? p.beta : T(1),
-                     last ? p.row_bias : nullptr, last && p.col_bias ? p.col_bias + j : nullptr);
+                     last ? p.row_bias : nullptr, last && p.col_bias ? p.col_bias + j : nullptr,
+                     last && p.relu);
         }
       }
     }
@@ -208,7 +211,7 @@ template <class T> void multiply_dot(const Product<T>& p) {
   }
   if (p.row_bias) c = c + *p.row_bias;
   if (p.col_bias) c = c + *p.col_bias;
-  *p.c = c;
+  *p.c = p.relu && c <= T(0) ? T(0) : c;
 }
 
 }  // namespace chainrule::CR_ISA

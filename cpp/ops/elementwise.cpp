@@ -152,6 +152,12 @@ auto closure(const UnaryOp& f, const Tensor& x, const Tensor& y, const double* p
   return [&f, s = std::move(s), keep](const Tensor& g) { return gradient(f, g, *s, keep.params); };
 }
 
+// In the place of `before`, x holds the result.
+void record_write_of(const UnaryOp& f, const Tensor& before, const Tensor& x, const double* p) {
+  const Tensor* in = &x;
+  record_write_node(x, detail::make_node(f.name, &in, 1, closure(f, before, x, p)));
+}
+
 }  // namespace
 
 Tensor apply(Unary row, const Tensor& x, const double* p, const Tensor& out) {
@@ -181,11 +187,11 @@ const Tensor& apply_in_place(Unary row, const Tensor& x, const double* p) {
   const Tensor before = recorded && f.uses_x ? clone(x) : x;
   run(f, x, before, compute, p);
   x.count_write();  // before saving: the saved result is the tensor after this write
-  if (!recorded) return x;
-  const Tensor* in = &x;
-  record_write_node(x, detail::make_node(f.name, &in, 1, closure(f, before, x, p)));
+  if (recorded) record_write_of(f, before, x, p);
   return x;
 }
+
+void record_applied(Unary f, const Tensor& x) { record_write_of(op_of(f), x, x, nullptr); }
 
 Tensor slope(Unary row, const Tensor& x, const double* p) {
   return gradient(op_of(row), expand(scalar_tensor(1.0, x.dtype()), x.sizes()), x, p);

@@ -10,9 +10,12 @@
 namespace chainrule {
 namespace {
 
-// ---- the primitive: y = alpha * a b + beta * y (+ bias a column) for matrices or broadcast batches of them ----
+// ---- the primitive: y = alpha * a b + beta * y (+ bias a column, then the ReLU) for matrices or broadcast batches ----
 
-struct ProductAttrs { double alpha, beta; };
+struct ProductAttrs {
+  double alpha, beta;
+  bool relu = false;
+};
 
 // The batch dimensions as one walk: sizes with the strides of c, a and b, merged where all three allow it.
 struct Batch {
@@ -59,6 +62,7 @@ void run_product(const Launch& l) {
   g.c_row = y.stride(-2), g.c_col = y.stride(-1);
   g.alpha = attrs.alpha;
   g.beta = attrs.beta;
+  g.relu = attrs.relu;
   if (l.in_count == 3) g.col_bias = l.in(2).bytes();
   if (y.numel() == 0) return;
   if (y.dim() == 2) return kernels::gemm(g);
@@ -320,8 +324,9 @@ Tensor baddbmm(const Tensor& input, const Tensor& a, const Tensor& b, const Scal
   return add_product("baddbmm", input, a, b, beta, alpha, {a.size(0), a.size(1), b.size(2)});
 }
 
-// y = x W^T + b;   dx = g W,   dW = g^T x,   db = g summed over rows
-Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+// y = x W^T + b;   dx = g W,   dW = g^T x,   db = g summed over rows. The product makes the ReLU that follows, too, and the
+// graph shows both: neither derivative needs what was between them.
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool then_relu) {
   CR_CHECK(x.dim() > 0, "linear: input must have at least one dimension, but has shape ", x.sizes());
   CR_CHECK(weight.dim() == 1 || weight.dim() == 2,
            "linear: weight must have one or two dimensions, but has shape ", weight.sizes());
@@ -331,7 +336,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (bias.defined()) check_dtypes("linear", x, bias);
   if (weight.dim() == 1) {
     const Tensor y = matmul(x, weight);
-    return bias.defined() ? y + bias : y;
+    const Tensor sum = bias.defined() ? y + bias : y;
+    return then_relu ? relu(sum) : sum;
   }
   Dims sizes = x.sizes();
   sizes[sizes.size() - 1] = weight.size(0);
@@ -340,15 +346,16 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
              " does not broadcast to the output's shape ", sizes);
   const bool fused =
       bias.defined() && bias.dim() == 1 && bias.size(0) == weight.size(0) && bias.is_contiguous();
+  if (then_relu && (!x.is_floating() || (bias.defined() && !fused))) return relu(linear(x, weight, bias));
   if (bias.defined() && !fused) return linear(x, weight, Tensor()) + bias;
   Tensor y = empty(sizes, x.dtype());
   const Tensor left = x.dim() == 1 ? row_of(x) : x;
   const Tensor to = x.dim() == 1 ? row_of(y) : y;
   const Tensor right = alias(weight, {weight.size(1), weight.size(0)}, {weight.stride(1), weight.stride(0)});
   if (fused)
-    launch(kProduct, {&to}, {&left, &right, &bias}, ProductAttrs{1, 0});
+    launch(kProduct, {&to}, {&left, &right, &bias}, ProductAttrs{1, 0, then_relu});
   else
-    launch(kProduct, {&to}, {&left, &right}, ProductAttrs{1, 0});
+    launch(kProduct, {&to}, {&left, &right}, ProductAttrs{1, 0, then_relu});
   if (!recording(x, weight, bias)) return y;
   const char* name = x.dim() == 2 && fused ? "addmm" : "linear";
   auto derivative = [x = saved(x), w = saved(weight)](const Tensor& g, Needs need, bool has_bias) {
@@ -368,12 +375,15 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     return out;
   };
   if (fused)
-    return record(name, y, {&x, &weight, &bias},
-                  [derivative](const Tensor& g, Needs need) { return derivative(g, need, true); });
-  return record(name, y, {&x, &weight}, [derivative](const Tensor& g, Needs need) -> std::array<Tensor, 2> {
-    auto out = derivative(g, need, false);
-    return {out[0], out[1]};
-  });
+    record(name, y, {&x, &weight, &bias},
+           [derivative](const Tensor& g, Needs need) { return derivative(g, need, true); });
+  else
+    record(name, y, {&x, &weight}, [derivative](const Tensor& g, Needs need) -> std::array<Tensor, 2> {
+      auto out = derivative(g, need, false);
+      return {out[0], out[1]};
+    });
+  if (then_relu) record_applied(Unary::relu, y);
+  return y;
 }
 
 Tensor tensordot(const Tensor& a, const Tensor& b, const Dims& dims_a, const Dims& dims_b) {

@@ -7,9 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
 from ..._core import Tensor
-from ..._core._nn import _in_turn
+from ..._core._nn import _in_turn, _set_fused
 from ..module import Module
 from ..parameter import Parameter
+from .activation import ReLU
+from .linear import Linear
+
+_set_fused(Linear.forward, ReLU.forward)
 
 _L = TypeVar("_L", bound="_ModuleSequence")
 
