@@ -413,3 +413,59 @@ def test_gradcheck():
     assert cr.autograd.gradcheck(lambda x: (x.tanh(), x * 2), (x,), **options)
     assert cr.autograd.gradgradcheck(lambda x: x.sin(), (x,), **options)
     assert not cr.autograd.gradcheck(Wrong.apply, (x,), raise_exception=False)
+
+
+# ---- products add their derivative to the gradient that waits ----
+
+
+def gelu_by_hand(x, y):
+    return 0.5 * x * (1 + (0.7978845608 * (x + 0.044715 * x * x * x)).tanh())
+
+
+SUMS_OF_PRODUCTS = {
+    "square": lambda x, y: x * x,
+    "cube": lambda x, y: x * x * x,
+    "gelu": gelu_by_hand,
+    "shared gradient": lambda x, y: x + x * y + y * x,
+    "every pair": lambda x, y: x * y + y * (x * 3) + x * y.exp() + y * 0.5,
+    "both wait": lambda x, y: (x + y) + x * y,
+    "not the leaf": lambda x, y: (lambda h: h * h + h * y + h * 2 + h)(x.exp()),
+    "transposed": lambda x, y: (x.T * y.T + x.T * 2 + x.T * y.T.exp()).T,
+    "expanded": lambda x, y: x.sum() * y * 0 + x * y + x * x,
+    "broadcast": lambda x, y: x * y[0] + x[:, :1] * y + x * x[0],
+    "slices": lambda x, y: (x[1:] * x[:-1] + x[1:] * y[1:]).sum(0) * x,
+    "mixed": lambda x, y: x * y.detach().to(cr.float64) + x * y,
+    "written": lambda x, y: (lambda h: (h.mul_(y), h * x + h * h)[1])(x.clone()),
+    "write into a view": lambda x, y: (lambda h: (h[1:].mul_(y[1:]), h * h + x * 2)[1])(x * 1),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("f", SUMS_OF_PRODUCTS.values(), ids=SUMS_OF_PRODUCTS)
+def test_products_add_to_what_waits(f, dtype):
+    """In one pass, with the bits of the gradients that are recorded, made apart and added; g stays as it is."""
+    rng = np.random.default_rng(0)
+    x, y, g = (cr.tensor(rng.standard_normal((37, 37)), dtype=getattr(cr, dtype)) for _ in range(3))
+    x.requires_grad_(), y.requires_grad_()
+    kept = g.clone()
+    g = g.to(f(x, y).dtype)
+    together = cr.autograd.grad(f(x, y), (x, y), g, allow_unused=True)
+    apart = cr.autograd.grad(f(x, y), (x, y), g, allow_unused=True, create_graph=True)
+    for a, b in zip(together, apart, strict=True):
+        assert (a is None and b is None) or cr.equal(a, b)
+    assert cr.equal(g, kept.to(g.dtype))
+    f(x, y).backward(g)
+    assert cr.equal(x.grad, apart[0]) and cr.equal(g, kept.to(g.dtype))
+
+
+def test_products_leave_what_hooks_and_users_see():
+    x = cr.randn(50, requires_grad=True)
+    g, own, sums = cr.randn(50), [], []
+    h = x.exp()
+    h.retain_grad()
+    h.register_hook(lambda grad: sums.append(grad.clone()))
+    product = h * x
+    product.grad_fn.register_hook(lambda inputs, outputs: own.append(inputs[0].clone()))
+    (product + h * 2 + h).backward(g)
+    assert cr.equal(own[0], g * x), "a node's hook sees its own part, not the sum"
+    assert cr.equal(h.grad, sums[0]) and cr.allclose(h.grad, g * x + g * 3)

@@ -63,6 +63,10 @@ Tensor room_for(const Tensor& g, const Tensor& like) {
   return over ? g : empty_in_layout(like, like.sizes(), like.dtype());
 }
 
+Tensor room_for_sum(const Tensor& sum) {
+  return is_sole_owner(sum) && is_dense(sum) ? sum : empty_in_layout(sum, sum.sizes(), sum.dtype());
+}
+
 Tensor accumulate(Tensor a, Tensor b) {
   if (!grad_enabled && a.dtype() == b.dtype() && a.sizes() == b.sizes()) {
     // Not into an expanded gradient, whose elements share memory.

@@ -18,6 +18,12 @@ struct AccumulateGrad final : Node {
 // a + b, into the memory of one that nobody else can see.
 Tensor accumulate(Tensor a, Tensor b);
 bool is_sole_owner(const Tensor& t);
+// The gradient that waits for input i of the node that runs, taken from the engine: the node adds its own part, of the form
+// of g, and returns the sum, in one pass instead of two. Undefined where nothing waits, where a graph is recorded or a hook
+// would look at the node's part.
+Tensor take_waiting(const Needs& need, int i, const Tensor& g);
+// Where such a sum goes: into itself, where nobody else holds it.
+Tensor room_for_sum(const Tensor& sum);
 // Where the node that runs puts a derivative of the form of `like`: over the gradient g that it was given, where nobody
 // will miss that, and not where a hook will look at it.
 Tensor room_for(const Tensor& g, const Tensor& like);

@@ -44,6 +44,15 @@ class Pending {
       sum = std::move(grad);
   }
 
+  // What has arrived at the end of an edge, if it has the form of g; nothing is left there.
+  Tensor take(const Edge& edge, const Tensor& g) {
+    const int at = find(edge.node.get());
+    if (at < 0) return {};
+    Tensor& sum = slots_[at].grads[static_cast<int>(edge.output)];
+    if (!sum.defined() || sum.dtype() != g.dtype() || !(sum.sizes() == g.sizes())) return {};
+    return std::exchange(sum, Tensor());
+  }
+
   // The next node, and where its gradients are: until the next call of add, and to be handed back by then.
   Ref<Node> pop(int* slot) {
     std::pop_heap(heap_.begin(), heap_.end());
@@ -105,6 +114,13 @@ class Pending {
   std::unordered_map<Node*, int> index_;
   bool indexed_ = false;
   uint64_t arrivals_ = 0;
+};
+
+// Those of the backward pass that this thread is in.
+CR_THREAD_LOCAL Pending* current_pending = nullptr;
+struct CurrentPending : Pending {
+  Pending* const outer = std::exchange(current_pending, this);
+  ~CurrentPending() { current_pending = outer; }
 };
 
 // The nodes on a path from the roots to a wanted one.
@@ -226,6 +242,12 @@ void check_root(const Tensor& root, const Tensor& grad) {
 
 }  // namespace
 
+Tensor take_waiting(const Needs& need, int i, const Tensor& g) {
+  const Node& node = need.node();
+  if (grad_enabled || &node != current_node || node.extras || current_pending == nullptr) return {};
+  return current_pending->take(node.edges[i], g);
+}
+
 TensorList run_backward(Tensors roots, Tensors grads, Tensors inputs, const BackwardOptions& options) {
   Edges root_edges, targets;
   for (size_t i = 0; i < roots.size(); ++i) check_root(roots[i], grads[i]);
@@ -239,7 +261,7 @@ TensorList run_backward(Tensors roots, Tensors grads, Tensors inputs, const Back
   if (!inputs.empty()) wanted.emplace(root_edges, targets);
 
   GradModeGuard mode(options.create_graph);
-  Pending pending;
+  CurrentPending pending;
   for (size_t i = 0; i < roots.size(); ++i) {
     const Edge& edge = root_edges[static_cast<int>(i)];
     if (wanted && !wanted->contains(edge.node.get())) continue;

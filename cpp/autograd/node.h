@@ -48,6 +48,7 @@ class Needs {
  public:
   explicit Needs(const Node& node) : node_(node) {}
   bool operator[](int i) const;
+  const Node& node() const { return node_; }
 
  private:
   const Node& node_;

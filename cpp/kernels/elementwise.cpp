@@ -125,23 +125,19 @@ template <class T, class F, bool first> void binary_dx(const LoopArgs& args) {
     rule(g.at(i, left), a.at(i, left), b.at(i, left), y.at(i, left)).store(out + i, left);
 }
 
-// Both gradients of a product: g is read once, and often overwritten.
-template <class T> void product_dx(const LoopArgs& args) {
+// Both gradients of a product: g is read once, and often overwritten. The second is added to a sum that waits for it.
+template <class T, bool added> void product_dx(const LoopArgs& args) {
   using V = Vec<T>;
   T* da = static_cast<T*>(args.out[0]);
   T* db = static_cast<T*>(args.out[1]);
-  const Input<T> g(args, 0), a(args, 1), b(args, 2);
-  int64_t i = 0;
-  for (; i + V::lanes <= args.n; i += V::lanes) {
-    const V gi = g.at(i), ai = a.at(i);
-    (gi * b.at(i)).store(da + i);
-    (gi * ai).store(db + i);
-  }
-  if (const int left = static_cast<int>(args.n - i)) {
-    const V gi = g.at(i, left), ai = a.at(i, left);
+  const Input<T> g(args, 0), a(args, 1), b(args, 2), sum(args, added ? 3 : 0);
+  each_vector<T>(args.n, [&](int64_t i, int left) CR_LAMBDA_INLINE {
+    const V gi = g.at(i, left);
+    V second = gi * a.at(i, left);
     (gi * b.at(i, left)).store(da + i, left);
-    (gi * ai).store(db + i, left);
-  }
+    if constexpr (added) second = sum.at(i, left) + second;
+    second.store(db + i, left);
+  });
 }
 
 // The term is told apart in the loop, which waits for memory anyway: one loop for all.
@@ -257,8 +253,10 @@ void fill_elementwise_loops(const ElementwiseArgs& args) {
 #define BITWISE(name, ...) fill_bitwise<fn::name##_fn>(l.binary[static_cast<int>(Binary::name)]);
 #include "ops/elementwise_table.inc"
   BinaryLoops& mul = l.binary[static_cast<int>(Binary::mul)];
-  mul.both[0] = product_dx<float>;
-  mul.both[1] = product_dx<double>;
+  mul.both[0] = product_dx<float, false>;
+  mul.both[1] = product_dx<double, false>;
+  mul.both_added[0] = product_dx<float, true>;
+  mul.both_added[1] = product_dx<double, true>;
   l.add_term[0] = add_term<float>;
   l.add_term[1] = add_term<double>;
   l.where[1] = where_loop<1>;

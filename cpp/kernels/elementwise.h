@@ -13,8 +13,9 @@ struct UnaryLoops {
 };
 struct BinaryLoops {
   Loop value[kDTypes];
-  Loop da[2], db[2];  // (g, a, b, y) -> gradients
-  Loop both[2];       // (g, a, b) -> both, for products only
+  Loop da[2], db[2];   // (g, a, b, y) -> gradients
+  Loop both[2];        // (g, a, b) -> both, for products only
+  Loop both_added[2];  // (g, a, b, sum) -> da, sum + db
 };
 struct ElementwiseLoops {
   UnaryLoops unary[static_cast<int>(Unary::count)];

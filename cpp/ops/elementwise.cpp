@@ -207,7 +207,7 @@ struct BinaryOp {
   Kind kind;
   Probe a_uses{}, b_uses{};             // what the derivatives are written in
   Gradient da = nullptr, db = nullptr;  // of recorded ops
-  LoopPrimitive value{}, da_loop{}, db_loop{}, both{};
+  LoopPrimitive value{}, da_loop{}, db_loop{}, both{}, both_added{};
 };
 
 template <class F> BinaryOp binary_op(const char* name, Kind kind) {
@@ -313,11 +313,31 @@ Tensor gradient(Probe uses, BinaryOp::Gradient recorded, const LoopPrimitive& lo
   return d;
 }
 
-// Of a product, where both are wanted and not recorded: in one pass.
-std::array<Tensor, 2> both_gradients(const BinaryOp& f, const Tensor& g, const Tensor& a, const Tensor& b) {
+// Of a product, where both are wanted and not recorded: in one pass, which adds the second to a sum that waits for it.
+std::array<Tensor, 2> both_gradients(const BinaryOp& f, const Tensor& g, const Tensor& a, const Tensor& b,
+                                     const Tensor& sum) {
+  const LoopAttrs attrs{g.dtype(), {}};
+  if (sum.defined()) {
+    Tensor da = room_for(g, g), db = room_for_sum(sum);
+    launch(f.both_added, {&da, &db}, {&g, &a, &b, &sum}, attrs);
+    return {da, db};
+  }
   Tensor da = empty_in_layout(g, g.sizes(), g.dtype()), db = room_for(g, g);
-  launch(f.both, {&da, &db}, {&g, &a, &b}, LoopAttrs{g.dtype(), {}});
+  launch(f.both, {&da, &db}, {&g, &a, &b}, attrs);
   return {da, db};
+}
+
+void run_add_term(const Tensor& out, const Tensor& x, const Tensor& a, const Tensor& b, double scale,
+                  Term term) {
+  static const LoopPrimitive primitive = derivative_primitive("add_term", loops.add_term);
+  launch(primitive, {&out}, {&x, &a, &b}, LoopAttrs{out.dtype(), {scale, static_cast<double>(term)}});
+}
+
+// sum + a * b, the product rounded, as it is where it is made apart.
+Tensor plus_product(const Tensor& sum, const Tensor& a, const Tensor& b) {
+  Tensor y = room_for_sum(sum);
+  run_add_term(y, sum, a, b, 1, Term::Product);
+  return y;
 }
 
 auto closure(const BinaryOp& f, const Tensor& a, const Tensor& b, const Tensor& y) {
@@ -336,13 +356,23 @@ auto closure(const BinaryOp& f, const Tensor& a, const Tensor& b, const Tensor& 
   return [k = std::move(k)](const Tensor& g, Needs need) {
     const BinaryOp& f = k.f;
     const Tensor a = *k.a, b = *k.b, y = *k.y;
-    if (f.both.table[0] != nullptr && need[0] && need[1] && !grad_enabled) {
-      auto [da, db] = both_gradients(f, g, a, b);
-      return std::array{in_form(k.a_form, std::move(da)), in_form(k.b_form, std::move(db))};
-    }
     Tensor da, db;
-    if (need[0]) da = in_form(k.a_form, gradient(f.a_uses, f.da, f.da_loop, g, a, b, y, !need[1]));
-    if (need[1]) db = in_form(k.b_form, gradient(f.b_uses, f.db, f.db_loop, g, a, b, y, true));
+    if (f.both.table[0] != nullptr && !grad_enabled) {
+      const Tensor sum_a = need[0] && !k.a_form ? take_waiting(need, 0, g) : Tensor(),
+                   sum_b = need[1] && !k.b_form ? take_waiting(need, 1, g) : Tensor();
+      if (need[0] && need[1] && !(sum_a.defined() && sum_b.defined())) {
+        const bool first = sum_a.defined();
+        auto both = first ? both_gradients(f, g, b, a, sum_a) : both_gradients(f, g, a, b, sum_b);
+        return std::array{in_form(k.a_form, std::move(both[first])),
+                          in_form(k.b_form, std::move(both[!first]))};
+      }
+      if (sum_a.defined()) da = plus_product(sum_a, g, b);
+      if (sum_b.defined()) db = plus_product(sum_b, g, a);
+    }
+    if (need[0] && !da.defined())
+      da = in_form(k.a_form, gradient(f.a_uses, f.da, f.da_loop, g, a, b, y, !need[1]));
+    if (need[1] && !db.defined())
+      db = in_form(k.b_form, gradient(f.b_uses, f.db, f.db_loop, g, a, b, y, true));
     return std::array{std::move(da), std::move(db)};
   };
 }
@@ -406,6 +436,7 @@ void init_elementwise() {
     f.da_loop = derivative_primitive(f.name, loops.binary[i].da);
     f.db_loop = derivative_primitive(f.name, loops.binary[i].db);
     f.both = derivative_primitive(f.name, loops.binary[i].both);
+    f.both_added = derivative_primitive(f.name, loops.binary[i].both_added);
   }
 }
 
@@ -444,16 +475,6 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b, const Te
                                     need[2] ? to_dtype(sum_to(where(*c, 0, g), bs), bd) : Tensor()};
                 });
 }
-
-namespace {
-
-void run_add_term(const Tensor& out, const Tensor& x, const Tensor& a, const Tensor& b, double scale,
-                  Term term) {
-  static const LoopPrimitive primitive = derivative_primitive("add_term", loops.add_term);
-  launch(primitive, {&out}, {&x, &a, &b}, LoopAttrs{out.dtype(), {scale, static_cast<double>(term)}});
-}
-
-}  // namespace
 
 bool add_term(const char* op, const Tensor& x, const Tensor& a, const Tensor& b, double scale, Term term) {
   if (!x.is_floating() || recording(x, a, b)) return false;
