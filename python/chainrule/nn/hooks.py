@@ -1,4 +1,4 @@
-"""Hooks of modules: the handle that removes one, and the taps that show a module its gradients."""
+"""Hooks of modules: registering and calling them, and the taps that show a module its gradients."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._core import Tensor
+from .._core._nn import ModuleBase
 from ..autograd import Function
 
 
@@ -147,3 +148,114 @@ def _as_gradients(value: Any, count: int, what: str) -> Gradients:
             f"{what} returned an invalid number of grad, got {len(grads)}, but expected {count}"
         )
     return grads
+
+
+class _ForwardHook(NamedTuple):
+    call: Callable[..., Any]
+    with_kwargs: bool
+    always: bool
+
+
+class HookedModule(ModuleBase):
+    """The hooks of a module: what ``nn.Module`` inherits."""
+
+    _hooked: bool  # has, or once had, a hook
+    _forward_pre_hooks: OrderedDict[int, _ForwardHook]
+    _forward_hooks: OrderedDict[int, _ForwardHook]
+    _backward_pre_hooks: OrderedDict[int, Callable[..., Any]]
+    _backward_hooks: OrderedDict[int, Callable[..., Any]]
+
+    if TYPE_CHECKING:
+
+        def forward(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def _call_with_hooks(self, *args: Any, **kwargs: Any) -> Any:
+        """What calling the module comes to when it has, or once had, a hook."""
+        called: set[int] = set()
+        result: Any = None
+        try:
+            for hook in list(self._forward_pre_hooks.values()):
+                args, kwargs = self._call_pre_hook(hook, args, kwargs)
+            taps = None
+            if self._backward_hooks or self._backward_pre_hooks:
+                taps = BackwardTaps(self, self._backward_hooks.values(), self._backward_pre_hooks.values())
+                args = taps.tap_inputs(args)
+            result = self.forward(*args, **kwargs)
+            for key, hook in list(self._forward_hooks.items()):
+                called.add(key)
+                changed = (
+                    hook.call(self, args, kwargs, result)
+                    if hook.with_kwargs
+                    else hook.call(self, args, result)
+                )
+                if changed is not None:
+                    result = changed
+            return taps.tap_outputs(result) if taps is not None else result
+        except Exception:
+            for key, hook in list(self._forward_hooks.items()):
+                if hook.always and key not in called:
+                    _ = (
+                        hook.call(self, args, kwargs, result)
+                        if hook.with_kwargs
+                        else hook.call(self, args, result)
+                    )
+            raise
+
+    def _call_pre_hook(
+        self, hook: _ForwardHook, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if not hook.with_kwargs:
+            changed = hook.call(self, args)
+            if changed is None:
+                return args, kwargs
+            return (changed if isinstance(changed, tuple) else (changed,)), kwargs
+        changed = hook.call(self, args, kwargs)
+        if changed is None:
+            return args, kwargs
+        if not (isinstance(changed, tuple) and len(changed) == 2):
+            raise RuntimeError(
+                f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {changed}."
+            )
+        return changed
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """``hook(module, args)`` runs before ``forward`` and may return other ``args``.
+
+        With ``with_kwargs`` the hook is ``hook(module, args, kwargs)`` and returns both or None.
+        """
+        self._hooked = True
+        return register(self._forward_pre_hooks, _ForwardHook(hook, with_kwargs, False), prepend)
+
+    def register_forward_hook(
+        self,
+        hook: Callable[..., Any],
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> RemovableHandle:
+        """``hook(module, args, output)`` runs after ``forward`` and may return another output.
+
+        With ``with_kwargs`` the hook is ``hook(module, args, kwargs, output)``; with ``always_call`` it also
+        runs when ``forward`` raises.
+        """
+        self._hooked = True
+        return register(self._forward_hooks, _ForwardHook(hook, with_kwargs, always_call), prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """``hook(module, grad_input, grad_output)`` runs when the gradients of the inputs have been computed.
+
+        Both are tuples, with None where an argument has no gradient. What the hook returns, unless None,
+        takes the place of ``grad_input``.
+        """
+        self._hooked = True
+        return register(self._backward_hooks, hook, prepend)
+
+    def register_full_backward_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """``hook(module, grad_output)`` runs before the backward pass and may return other ones."""
+        self._hooked = True
+        return register(self._backward_pre_hooks, hook, prepend)

@@ -4,42 +4,22 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import chainrule as cr
 
 from .._core import Tensor, _optim
-from .._core._nn import ModuleBase, _parameters_below
+from .._core._nn import _parameters_below
 from ..autograd import no_grad
-from .hooks import BackwardTaps, RemovableHandle, register
+from .hooks import HookedModule
 from .parameter import Parameter
+from .state import StateDict
 
 Self = TypeVar("Self", bound="Module")
 _V = TypeVar("_V")
 
 
-class _IncompatibleKeys(NamedTuple):
-    """What ``load_state_dict`` found on one side only."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-    def __repr__(self) -> str:
-        if not self.missing_keys and not self.unexpected_keys:
-            return "<All keys matched successfully>"
-        return f"_IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
-
-    def __str__(self) -> str:
-        return repr(self)
-
-
-class _ForwardHook(NamedTuple):
-    call: Callable[..., Any]
-    with_kwargs: bool
-    always: bool
-
-
-class Module(ModuleBase):
+class Module(HookedModule, StateDict):
     """A part of a model: it owns parameters, buffers and other modules, and computes in ``forward``.
 
     A subclass calls ``super().__init__()``, assigns parameters and modules to attributes, and defines
@@ -76,99 +56,6 @@ class Module(ModuleBase):
         raise NotImplementedError(
             f'Module [{type(self).__name__}] is missing the required "forward" function'
         )
-
-    def _call_with_hooks(self, *args: Any, **kwargs: Any) -> Any:
-        """What calling the module comes to when it has, or once had, a hook."""
-        called: set[int] = set()
-        result: Any = None
-        try:
-            for hook in list(self._forward_pre_hooks.values()):
-                args, kwargs = self._call_pre_hook(hook, args, kwargs)
-            taps = None
-            if self._backward_hooks or self._backward_pre_hooks:
-                taps = BackwardTaps(self, self._backward_hooks.values(), self._backward_pre_hooks.values())
-                args = taps.tap_inputs(args)
-            result = self.forward(*args, **kwargs)
-            for key, hook in list(self._forward_hooks.items()):
-                called.add(key)
-                changed = (
-                    hook.call(self, args, kwargs, result)
-                    if hook.with_kwargs
-                    else hook.call(self, args, result)
-                )
-                if changed is not None:
-                    result = changed
-            return taps.tap_outputs(result) if taps is not None else result
-        except Exception:
-            for key, hook in list(self._forward_hooks.items()):
-                if hook.always and key not in called:
-                    _ = (
-                        hook.call(self, args, kwargs, result)
-                        if hook.with_kwargs
-                        else hook.call(self, args, result)
-                    )
-            raise
-
-    def _call_pre_hook(
-        self, hook: _ForwardHook, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if not hook.with_kwargs:
-            changed = hook.call(self, args)
-            if changed is None:
-                return args, kwargs
-            return (changed if isinstance(changed, tuple) else (changed,)), kwargs
-        changed = hook.call(self, args, kwargs)
-        if changed is None:
-            return args, kwargs
-        if not (isinstance(changed, tuple) and len(changed) == 2):
-            raise RuntimeError(
-                f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {changed}."
-            )
-        return changed
-
-    # Hooks
-
-    def register_forward_pre_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
-        """``hook(module, args)`` runs before ``forward`` and may return other ``args``.
-
-        With ``with_kwargs`` the hook is ``hook(module, args, kwargs)`` and returns both or None.
-        """
-        self._hooked = True
-        return register(self._forward_pre_hooks, _ForwardHook(hook, with_kwargs, False), prepend)
-
-    def register_forward_hook(
-        self,
-        hook: Callable[..., Any],
-        *,
-        prepend: bool = False,
-        with_kwargs: bool = False,
-        always_call: bool = False,
-    ) -> RemovableHandle:
-        """``hook(module, args, output)`` runs after ``forward`` and may return another output.
-
-        With ``with_kwargs`` the hook is ``hook(module, args, kwargs, output)``; with ``always_call`` it also
-        runs when ``forward`` raises.
-        """
-        self._hooked = True
-        return register(self._forward_hooks, _ForwardHook(hook, with_kwargs, always_call), prepend)
-
-    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-        """``hook(module, grad_input, grad_output)`` runs when the gradients of the inputs have been computed.
-
-        Both are tuples, with None where an argument has no gradient. What the hook returns, unless None,
-        takes the place of ``grad_input``.
-        """
-        self._hooked = True
-        return register(self._backward_hooks, hook, prepend)
-
-    def register_full_backward_pre_hook(
-        self, hook: Callable[..., Any], prepend: bool = False
-    ) -> RemovableHandle:
-        """``hook(module, grad_output)`` runs before the backward pass and may return other ones."""
-        self._hooked = True
-        return register(self._backward_pre_hooks, hook, prepend)
 
     # Attributes
 
@@ -417,84 +304,6 @@ class Module(ModuleBase):
         buffer: Tensor = getattr(module, name)
         return buffer
 
-    # State
-
-    def _named_state(self, prefix: str = "") -> Iterator[tuple[str, Module, str, Tensor]]:
-        """What ``state_dict`` holds, in its order: full name, owner, the owner's name for it, tensor."""
-        for name, parameter in self._parameters.items():
-            if parameter is not None:
-                yield prefix + name, self, name, parameter
-        for name, buffer in self._buffers.items():
-            if buffer is not None and name not in self._non_persistent_buffers_set:
-                yield prefix + name, self, name, buffer
-        for name, module in self._modules.items():
-            if module is not None:
-                yield from module._named_state(f"{prefix}{name}.")
-
-    def state_dict(
-        self, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
-    ) -> dict[str, Any]:
-        """All parameters and persistent buffers by dotted name, sharing the module's memory.
-
-        They are detached from the graph unless ``keep_vars`` is set.
-        """
-        state: dict[str, Any] = OrderedDict() if destination is None else destination
-        for name, _, _, tensor in self._named_state(prefix):
-            state[name] = tensor if keep_vars else tensor.detach()
-        return state
-
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> _IncompatibleKeys:
-        """Copies a state dictionary into parameters and buffers, all or nothing.
-
-        Raises RuntimeError, with every missing and unexpected key (unless ``strict`` is False), every tensor
-        of another shape and every value that is no tensor, before anything has changed. With ``assign`` the
-        tensors take the place of the module's own instead of being copied into them.
-        """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
-        own = list(self._named_state())
-        names = {name for name, _, _, _ in own}
-        missing = [name for name, _, _, _ in own if name not in state_dict]
-        unexpected = [key for key in state_dict if key not in names]
-        errors: list[str] = []
-        if strict and missing:
-            errors.append(f"Missing key(s) in state_dict: {_quoted(missing)}. ")
-        if strict and unexpected:
-            errors.append(f"Unexpected key(s) in state_dict: {_quoted(unexpected)}. ")
-        found = [entry for entry in own if entry[0] in state_dict]
-        for name, _, _, tensor in found:
-            given = state_dict[name]
-            if not isinstance(given, Tensor):
-                errors.append(
-                    f'While copying the parameter named "{name}", expected chainrule.Tensor from checkpoint '
-                    f"but received {type(given)}"
-                )
-            elif given.shape != tensor.shape:
-                errors.append(
-                    f"size mismatch for {name}: copying a param with shape {given.shape} from checkpoint, "
-                    f"the shape in current model is {tensor.shape}."
-                )
-        if errors:
-            listed = "\n\t".join(errors)
-            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{listed}")
-        with no_grad():
-            for name, module, key, tensor in found:
-                if assign:
-                    module._take(key, tensor, state_dict[name])
-                else:
-                    tensor.copy_(state_dict[name])
-        return _IncompatibleKeys(missing, unexpected)
-
-    def _take(self, name: str, old: Tensor, new: Tensor) -> None:
-        if not isinstance(old, Parameter):
-            self._buffers[name] = new
-        elif isinstance(new, Parameter):
-            self._parameters[name] = new
-        else:
-            self._parameters[name] = Parameter(new, requires_grad=old.requires_grad)
-
     # Modes and types
 
     def train(self: Self, mode: bool = True) -> Self:
@@ -621,10 +430,6 @@ def _parse_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> cr.dtype | None:
 def _typename(value: object) -> str:
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _quoted(names: list[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
 
 
 def _indented(text: str) -> str:
