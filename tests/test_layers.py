@@ -205,7 +205,9 @@ def test_relu_in_the_product_keeps_nan_and_drops_signs():
         linear.weight.copy_(cr.tensor([[-0.0], [1.0], [-1.0], [float("nan")]]))
         linear.bias.copy_(cr.tensor([-0.0, 0.0, 0.0, 0.0]))
     y = nn.Sequential(linear, nn.ReLU())(cr.ones(3, 1)).detach().numpy()
-    assert not np.signbit(y[:, :3]).any() and (y[:, 1] == 1).all() and (y[:, [0, 2]] == 0).all()
+    if NAME != "torch":  # whose ReLU of -0 is -0
+        assert not np.signbit(y[:, :3]).any()
+    assert (y[:, 1] == 1).all() and (y[:, [0, 2]] == 0).all()
     assert np.isnan(y[:, 3]).all()
 
 
@@ -239,7 +241,8 @@ def test_sequential_calls_what_is_not_plain():
 
 def test_sequential_words_errors_as_the_layer_does():
     net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
-    with pytest.raises(RuntimeError, match=r"linear: input of shape .* do not fit"):
+    says = r"linear: input of shape .* do not fit" if NAME != "torch" else ""
+    with pytest.raises(RuntimeError, match=says):
         net(cr.ones(3, 5))
     with pytest.raises(TypeError, match="must be Tensor"):
         net(3)
