@@ -149,6 +149,27 @@ def test_steps_alike_need_no_fresh_memory():
     assert float(run(program)) < 50
 
 
+def test_sizes_that_take_turns_share_blocks():
+    """More sizes than may be kept at once: a larger block that waits serves, and nothing is mapped anew."""
+    program = """
+        import resource
+
+        def turn():
+            for megabytes in range(14, 21):
+                cr.zeros(megabytes << 18)
+
+        turn()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            turn()
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 10)
+        print(cr.cpu.memory_reserved(), cr.cpu.max_memory_allocated())
+    """
+    pages, held, alive = map(float, run(program).split())
+    assert pages < 50  # the largest alone is ten huge ones and a few
+    assert held < promised(alive)
+
+
 def test_overhead_with_changing_batches():
     """Little more is held than the most that was alive, whatever the order of sizes."""
     program = """

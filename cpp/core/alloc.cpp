@@ -209,7 +209,21 @@ Taken take(int size_class) {
   return {h, allocations % kWindow == 0 && holds_too_much(0)};
 }
 
-Header* fresh_block(size_t rounded) {
+// Where a new block would pass that: one that waits and is up to half as large again, before others go and pages are
+// cleared for a new one.
+Header* take_larger(int size_class, size_t rounded) {
+  std::lock_guard lock(shared);
+  if (!holds_too_much(rounded)) return nullptr;
+  for (int c = size_class + 1; c <= std::min(size_class + kSteps / 2, kClasses - 1); ++c)
+    if (Header* h = take_cached(c)) {
+      count_live(h->bytes);
+      return h;
+    }
+  return nullptr;
+}
+
+Header* fresh_block(int size_class, size_t rounded) {
+  if (Header* h = take_larger(size_class, rounded)) return h;
   make_room(rounded);
   const size_t bytes = sizeof(Header) + rounded;
   void* block = large_alloc(bytes);
@@ -246,12 +260,13 @@ void* cr_alloc(size_t bytes) {
     return h + 1;
   }
   size_t rounded;
-  const Taken taken = take(class_of(bytes, &rounded));
+  const int size_class = class_of(bytes, &rounded);
+  const Taken taken = take(size_class);
   if (taken.too_much) {
     make_room(0);
     trim();
   }
-  return (taken.block != nullptr ? taken.block : fresh_block(rounded)) + 1;
+  return (taken.block != nullptr ? taken.block : fresh_block(size_class, rounded)) + 1;
 }
 
 void cr_free(void* block) {
