@@ -1,8 +1,8 @@
 // Largest and smallest elements, and where they are.
 #include "autograd/record.h"
-#include "ops/creation.h"
 #include "ops/elementwise.h"
 #include "ops/fill.h"
+#include "ops/gather.h"
 #include "ops/reduce.h"
 #include "ops/reduce_shape.h"
 #include "ops/views.h"
@@ -60,10 +60,7 @@ Extremum along(const char* op, bool largest, const Tensor& x, int64_t dim, bool 
   if (!recording(x)) return e;
   e.values = record(op, e.values, {&x}, [shape, d, sizes = x.sizes(), at = e.indices](const Tensor& g) {
     if (sizes.empty()) return g;
-    Dims line = Dims::filled(sizes.size(), 1);
-    line[d] = sizes[d];
-    const Tensor position = view(arange(0, sizes[d], 1, DType::Int64), line);
-    return where(position == reshape(at, shape.kept), spread(g, shape, sizes), 0);
+    return scatter_zeros(reshape(g, shape.kept), sizes, d, reshape(at, shape.kept));
   });
   return e;
 }

@@ -154,7 +154,8 @@ Tensor checked_numbers(const char* op, const Tensor& x, int dim, const Tensor& i
   }
 }
 
-// zeros of `sizes`, g added along dim at `numbers`: what gather is the derivative of.
+}  // namespace
+
 Tensor scatter_zeros(const Tensor& g, const Dims& sizes, int dim, const Tensor& numbers) {
   const Tensor y = zeros(sizes, g.dtype()), lines = at_least_1d(y);
   Tensor src;
@@ -169,6 +170,8 @@ Tensor scatter_zeros(const Tensor& g, const Dims& sizes, int dim, const Tensor& 
     return gather_checked("gather", gg, dim, *n);
   });
 }
+
+namespace {
 
 Tensor gather_numbers(const char* name, const Tensor& x, int dim, const Tensor& numbers, const Dims& sizes) {
   const Tensor y = empty(sizes, x.dtype()), t = at_least_1d(x);
