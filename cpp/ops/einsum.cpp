@@ -1,6 +1,6 @@
 // einsum: each operand is brought to one dimension an index (a repeated index takes the diagonal), then operands are joined
-// from left to right, each time as one batched matrix product over the indices that nobody needs any more. Everything is
-// composed of recorded operations, which is its derivative.
+// from left to right, each time as one batched matrix product over the indices that nobody needs any more, or as a product
+// of elements where there are none. Everything is composed of recorded operations, which is its derivative.
 #include "ops/einsum.h"
 
 #include <algorithm>
@@ -162,6 +162,22 @@ Operand join(Operand a, Operand b, const Labels& needed) {
     return all;
   };
   Operand y;
+  if (inner.empty()) {  // nothing to sum: element by element, in the order of a
+    Labels shared;
+    Dims a_sizes = a.t.sizes(), b_sizes;
+    for (int l : a.labels) {
+      const int at = b.find(l);
+      if (at >= 0) shared.push_back(l);
+      b_sizes.push_back(at >= 0 ? b.t.size(at) : 1);
+    }
+    for (int l : cols) {
+      a_sizes.push_back(1);
+      b_sizes.push_back(b.t.size(b.find(l)));
+    }
+    y.labels = order({&a.labels, &cols});
+    y.t = reshape(a.t, a_sizes) * reshape(permute_to(b, order({&shared, &cols})), b_sizes);
+    return y;
+  }
   y.labels = order({&batch, &rows, &cols});
   Dims sizes;
   for (int l : y.labels) sizes.push_back(a.find(l) >= 0 ? a.t.size(a.find(l)) : b.t.size(b.find(l)));
@@ -169,9 +185,7 @@ Operand join(Operand a, Operand b, const Labels& needed) {
                 k = size_of_labels(a, inner);
   const Tensor left = permute_to(a, order({&batch, &rows, &inner}));
   const Tensor right = permute_to(b, order({&batch, &inner, &cols}));
-  if (inner.empty() && rows.empty() && cols.empty())
-    y.t = left * right;
-  else if (batch.empty())
+  if (batch.empty())
     y.t = reshape(matmul(reshape(left, {m, k}), reshape(right, {k, n})), sizes);
   else
     y.t = reshape(matmul(reshape(left, {n_batch, m, k}), reshape(right, {n_batch, k, n})), sizes);

@@ -193,8 +193,8 @@ const Tensor& apply_in_place(Unary row, const Tensor& x, const double* p) {
 
 void record_applied(Unary f, const Tensor& x) { record_write_of(op_of(f), x, x, nullptr); }
 
-Tensor slope(Unary row, const Tensor& x, const double* p) {
-  return gradient(op_of(row), expand(scalar_tensor(1.0, x.dtype()), x.sizes()), x, p);
+Tensor derivative(Unary row, const Tensor& g, const Tensor& x, const double* p) {
+  return gradient(op_of(row), expand(g, x.sizes()), x, p);
 }
 
 // ---- two arguments ----

@@ -15,8 +15,8 @@ const Tensor& apply_in_place(Unary f, const Tensor& x, const double* params = nu
 const Tensor& apply_in_place(Binary f, const Tensor& a, const Tensor& b);
 // Records f of x, which a fused kernel has already replaced by f(x); the derivative is written in the result.
 void record_applied(Unary f, const Tensor& x);
-// dy/dx at x, of a line whose derivative is written in x.
-Tensor slope(Unary f, const Tensor& x, const double* params = nullptr);
+// g * dy/dx at x, of a line whose derivative is written in x; g is broadcast.
+Tensor derivative(Unary f, const Tensor& g, const Tensor& x, const double* params = nullptr);
 inline Tensor apply(Binary f, const Tensor& a, const Scalar& b) { return apply(f, a, number(b)); }
 inline Tensor apply(Binary f, const Scalar& a, const Tensor& b) { return apply(f, number(a), b); }
 

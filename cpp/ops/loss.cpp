@@ -13,10 +13,11 @@ namespace {
 
 using neutral::fn::kInfinity;
 
-// value(a, b), da(a, b) and db(a, b) are written in differentiable ops.
-template <class Value, class Da, class Db>
+// value(a, b) is made outside of any graph; gradients(g, a, b, need) = {g * dvalue/da, g * dvalue/db} is written in
+// differentiable ops. g has the shape of the values, or none.
+template <class Value, class Gradients>
 Tensor pointwise(const char* op, const Tensor& a, const Tensor& b, const Tensor& weight,
-                 LossReduction reduction, Value value, Da da, Db db) {
+                 LossReduction reduction, Value value, Gradients gradients) {
   CR_CHECK(a.is_floating() || b.is_floating(), op, ": input dtype must be floating point, got ",
            name_of(a.dtype()));
   broadcast_shapes(op, a.sizes(), b.sizes());
@@ -33,15 +34,39 @@ Tensor pointwise(const char* op, const Tensor& a, const Tensor& b, const Tensor&
   if (!recording(a, b)) return y;
   return record(op, y, {&a, &b},
                 [a = saved(a), b = saved(b), w = weight.defined() ? saved(weight) : SavedTensor(), reduction,
-                 n, da, db](const Tensor& grad, Needs need) -> std::array<Tensor, 2> {
+                 n, gradients](const Tensor& grad, Needs need) -> std::array<Tensor, 2> {
                   const Tensor x = *a, t = *b;
                   Tensor g = reduction == LossReduction::Mean ? grad / static_cast<double>(n) : grad;
                   if (w.defined()) g = g * *w;
-                  const auto back = [&](const Tensor& d, const Tensor& like) {
-                    return to_dtype(sum_to(g * d, like.sizes()), like.dtype());
+                  std::array<Tensor, 2> d = gradients(g, x, t, need);
+                  const auto back = [](const Tensor& d, const Tensor& like) {
+                    return to_dtype(sum_to(d, like.sizes()), like.dtype());
                   };
-                  return {need[0] ? back(da(x, t), x) : Tensor(), need[1] ? back(db(x, t), t) : Tensor()};
+                  return {need[0] ? back(d[0], x) : Tensor(), need[1] ? back(d[1], t) : Tensor()};
                 });
+}
+
+// From the derivatives da(a, b) and db(a, b).
+template <class Da, class Db> auto times(Da da, Db db) {
+  return [da, db](const Tensor& g, const Tensor& a, const Tensor& b, Needs need) -> std::array<Tensor, 2> {
+    return {need[0] ? g * da(a, b) : Tensor(), need[1] ? g * db(a, b) : Tensor()};
+  };
+}
+
+// A loss of a - b: value(d) may write into d, and slope(g, d) = g * dvalue/dd, too, where no graph is recorded.
+template <class Value, class Slope>
+Tensor of_difference(const char* op, const Tensor& a, const Tensor& b, LossReduction reduction, Value value,
+                     Slope slope) {
+  return pointwise(
+      op, a, b, Tensor(), reduction, [value](const Tensor& a, const Tensor& b) { return value(a - b); },
+      [slope](const Tensor& g, const Tensor& a, const Tensor& b, Needs need) -> std::array<Tensor, 2> {
+        const Tensor d = slope(g, a - b);
+        return {d, need[1] ? -d : Tensor()};
+      });
+}
+// Over x, which nobody else has.
+Tensor scaled(const Tensor& x, const Tensor& g) {
+  return grad_enabled ? x * g : apply_in_place(Binary::mul, x, g);
 }
 
 void check_same_shape(const char* op, const Tensor& input, const Tensor& target) {
@@ -49,8 +74,10 @@ void check_same_shape(const char* op, const Tensor& input, const Tensor& target)
                  " must be the same as input size ", input.sizes());
 }
 
-// log(1 + e^-x), without overflow.
-Tensor softplus_of_negative(const Tensor& x) { return clamp(-x, 0, kInfinity) + log1p(exp(-abs(x))); }
+// log(1 + e^-x): beyond 40 it is -x to the last bit.
+Tensor softplus_of_negative(const Tensor& x) {
+  return apply(Unary::softplus, -x, std::array{1.0, 40.0}.data());
+}
 
 // With weights the mean is over these, as PyTorch has it.
 Tensor weighted(const char* op, const Tensor& errors, const Tensor& input, const Tensor& weight,
@@ -66,20 +93,16 @@ Tensor weighted(const char* op, const Tensor& errors, const Tensor& input, const
 
 Tensor mse_loss(const Tensor& input, const Tensor& target, const Tensor& weight, LossReduction reduction) {
   if (weight.defined()) return weighted("mse_loss", square(input - target), input, weight, reduction);
-  return pointwise(
-      "mse_loss", input, target, Tensor(), reduction,
-      [](const Tensor& a, const Tensor& b) { return square(a - b); },
-      [](const Tensor& a, const Tensor& b) { return 2 * (a - b); },
-      [](const Tensor& a, const Tensor& b) { return 2 * (b - a); });
+  return of_difference(
+      "mse_loss", input, target, reduction, [](const Tensor& d) { return apply_in_place(Unary::square, d); },
+      [](const Tensor& g, const Tensor& d) { return scaled(d, 2 * g); });
 }
 
 Tensor l1_loss(const Tensor& input, const Tensor& target, const Tensor& weight, LossReduction reduction) {
   if (weight.defined()) return weighted("l1_loss", abs(input - target), input, weight, reduction);
-  return pointwise(
-      "l1_loss", input, target, Tensor(), reduction,
-      [](const Tensor& a, const Tensor& b) { return abs(a - b); },
-      [](const Tensor& a, const Tensor& b) { return sign(a - b); },
-      [](const Tensor& a, const Tensor& b) { return sign(b - a); });
+  return of_difference(
+      "l1_loss", input, target, reduction, [](const Tensor& d) { return apply_in_place(Unary::abs, d); },
+      [](const Tensor& g, const Tensor& d) { return scaled(sign(d), g); });
 }
 
 // d^2 / (2 beta) for |d| < beta, |d| - beta / 2 beyond, with d = input - target
@@ -87,11 +110,10 @@ Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, LossReduction r
   CR_CHECK(beta >= 0, "smooth_l1_loss: beta must be non-negative, got ", beta);
   if (beta == 0) return l1_loss(input, target, Tensor(), reduction);
   const std::array params{beta, 0.0};
-  return pointwise(
-      "smooth_l1_loss", input, target, Tensor(), reduction,
-      [=](const Tensor& a, const Tensor& b) { return apply(Unary::smooth_l1, a - b, params.data()); },
-      [=](const Tensor& a, const Tensor& b) { return slope(Unary::smooth_l1, a - b, params.data()); },
-      [=](const Tensor& a, const Tensor& b) { return slope(Unary::smooth_l1, b - a, params.data()); });
+  return of_difference(
+      "smooth_l1_loss", input, target, reduction,
+      [=](const Tensor& d) { return apply_in_place(Unary::smooth_l1, d, params.data()); },
+      [=](const Tensor& g, const Tensor& d) { return derivative(Unary::smooth_l1, g, d, params.data()); });
 }
 
 // -(t log x + (1 - t) log(1 - x)), with logarithms not below -100
@@ -108,8 +130,8 @@ Tensor binary_cross_entropy(const Tensor& input, const Tensor& target, const Ten
   return pointwise(
       "binary_cross_entropy", input, target, weight, reduction,
       [=](const Tensor& x, const Tensor& t) { return (t - 1) * log_of_rest(x) - t * log_of(x); },
-      [](const Tensor& x, const Tensor& t) { return (x - t) / clamp((1 - x) * x, 1e-12, kInfinity); },
-      [=](const Tensor& x, const Tensor&) { return log_of_rest(x) - log_of(x); });
+      times([](const Tensor& x, const Tensor& t) { return (x - t) / clamp((1 - x) * x, 1e-12, kInfinity); },
+            [=](const Tensor& x, const Tensor&) { return log_of_rest(x) - log_of(x); }));
 }
 
 // (1 - t) x + l log(1 + e^-x), with l = 1 + (pos_weight - 1) t
@@ -117,16 +139,16 @@ Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& targe
                                         LossReduction reduction, const Tensor& pos_weight) {
   check_same_shape("binary_cross_entropy_with_logits", input, target);
   const Tensor extra = pos_weight.defined() ? detach(pos_weight) - 1 : Tensor();
-  const auto times = [extra](const Tensor& t, const Tensor& v) {
+  const auto weighted_by = [extra](const Tensor& t, const Tensor& v) {
     return extra.defined() ? (1 + extra * t) * v : v;
   };
   return pointwise(
       "binary_cross_entropy_with_logits", input, target, weight, reduction,
-      [=](const Tensor& x, const Tensor& t) { return (1 - t) * x + times(t, softplus_of_negative(x)); },
-      [=](const Tensor& x, const Tensor& t) { return (1 - t) - times(t, sigmoid(-x)); },
-      [=](const Tensor& x, const Tensor&) {
-        return extra.defined() ? extra * softplus_of_negative(x) - x : -x;
-      });
+      [=](const Tensor& x, const Tensor& t) { return (1 - t) * x + weighted_by(t, softplus_of_negative(x)); },
+      times([=](const Tensor& x, const Tensor& t) { return (1 - t) - weighted_by(t, sigmoid(-x)); },
+            [=](const Tensor& x, const Tensor&) {
+              return extra.defined() ? extra * softplus_of_negative(x) - x : -x;
+            }));
 }
 
 }  // namespace chainrule
