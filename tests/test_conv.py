@@ -1,4 +1,4 @@
-"""Convolution on sizes where Winograd's algorithm runs: its accuracy, and numbers that are not finite."""
+"""Convolution on more sizes: Winograd's algorithm, its accuracy and numbers that are not finite; parts of tiles."""
 
 import numpy as np
 import pytest
@@ -63,3 +63,39 @@ def test_one_that_is_not_finite_spoils_no_neighbours(which, value):
             np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
             fine = np.isfinite(want)
             np.testing.assert_allclose(got[fine], want[fine], rtol=2e-5, atol=2e-5 * abs(want[fine]).max())
+
+
+@pytest.mark.parametrize("m", [5, 8, 12, 16, 17, 31, 33, 50])
+@pytest.mark.parametrize(
+    ("channels", "size", "options"),
+    [
+        (3, 20, {}),
+        (13, 9, {"padding": 2}),
+        (11, 23, {"stride": 2, "padding": 1}),
+        (2, 40, {"dilation": (1, 3)}),
+    ],
+    ids=str,
+)
+def test_parts_of_tiles(channels, size, options, m):
+    """Channels, taps and pixels that fill no tile, and more of them than a block of sums. Derivatives are linear."""
+    rng = np.random.default_rng(m)
+    x, weight, bias = (
+        rng.normal(size=(2, channels, size, size)),
+        rng.normal(size=(m, channels, 5, 5)),
+        rng.normal(size=m),
+    )
+    want = ref.conv2d(x, weight, bias, **options)
+    g = rng.normal(size=want.shape)
+    xt, wt = tensor(x, requires_grad=True), tensor(weight, requires_grad=True)
+    y = CONV(xt, wt, tensor(bias), **options)
+    y.backward(tensor(g))
+    np.testing.assert_allclose(array(y), want, rtol=0, atol=1e-13 * abs(want).max())
+    for grad, along in (
+        (xt.grad, lambda d: ref.conv2d(d, weight, **options)),
+        (wt.grad, lambda d: ref.conv2d(x, d, **options)),
+    ):
+        for _ in range(3):
+            direction = rng.normal(size=grad.shape)
+            np.testing.assert_allclose(
+                (array(grad) * direction).sum(), (g * along(direction)).sum(), rtol=1e-10
+            )

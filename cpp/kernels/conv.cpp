@@ -2,6 +2,7 @@
 
 #include "kernels/conv_depthwise.h"
 #include "kernels/conv_direct.h"
+#include "kernels/conv_tiles.h"
 #include "kernels/conv_winograd.h"
 #include "kernels/gemm.h"
 
@@ -26,56 +27,25 @@ template <class T> struct ConvProduct {
   int64_t k() const { return s.channels * s.taps; }
   bool dense() const { return out.col == 1 && out.row == s.out_w; }
 
-  // c[m][pixels] of one strip on tiles. `weights` are the packed panels of the group, `panel` room for one panel of B.
-  void tiles_of(const Strip<T>& strip, const T* padded, const ptrdiff_t* offsets, const T* weights, T* panel,
-                const T* group_bias, T* c, ptrdiff_t ldc, int64_t pixels) const {
-    constexpr int P = kPanel<T>;
-    const int h = tile_height(m);
-    const int64_t panels = ceil_div(m, h);
-    for (int64_t j = 0; j < pixels; j += P) {
-      const int w = static_cast<int>(least<int64_t>(P, pixels - j));
-      const int nv = static_cast<int>(ceil_div(w, Reg<T>::W));
-      const Runs<T> runs(strip, j, w);
-      for (int64_t kk = 0; kk < k(); kk += kBlockK) {
-        const int kn = static_cast<int>(least<int64_t>(kBlockK, k() - kk));
-        pack_pixels(panel, padded, offsets + kk, kn, runs);
-        const bool last = kk + kBlockK >= k();
-        for (int64_t ip = 0; ip < panels; ++ip) {
-          const int64_t i = ip * h;
-          const int r = static_cast<int>(least<int64_t>(h, m - i));
-          const TileOut<T> o{c + i * ldc + j,
-                             ldc,
-                             T(1),
-                             kk == 0 ? T(0) : T(1),
-                             last && group_bias ? group_bias + i : nullptr,
-                             nullptr,
-                             w - (nv - 1) * Reg<T>::W};
-          tiles<T>.fn[1][nv - 1][r - 1](kn, weights + (kk / kBlockK * panels + ip) * h * kBlockK, 0, 0, panel,
-                                        P, o);
-        }
-      }
-    }
-  }
-
   void run() const {
     const int64_t images = n * groups, work = most<int64_t>(1, m * k() * s.out_h * s.out_w);
-    const bool direct = m <= kDirectRows || (s.channels == 1 && m < kTileRows);
+    // The channels beyond whole registers are summed straight from the strip where that wastes fewer lanes.
+    const bool few = m <= kDirectRows || (s.channels == 1 && m < kTileRows);
+    const int64_t rest = few ? m : m % Reg<T>::W;
+    const bool direct =
+        few || ceil_div(rest, kDirectRows) * kDirectRows * ceil_div(s.out_w, Reg<T>::W) < s.out_w;
+    const int64_t on_tiles = direct ? m - rest : m;
     // Packed weights, shared by all images.
-    const int h = tile_height(m);
-    const int64_t panels = ceil_div(m, h), group_size = panels * h * ceil_div(k(), kBlockK) * kBlockK;
-    Scratch<T> packed(direct ? 0 : groups * group_size);
-    if (!direct) {
-      parallel_for(groups * panels, most<int64_t>(1, 65536 / (h * k())), [&](int64_t begin, int64_t end) {
-        for (int64_t t = begin; t < end; ++t) {
-          const int64_t g = t / panels, ip = t % panels;
-          const Mat<T> a{weight + g * m * k(), static_cast<ptrdiff_t>(k()), 1};
-          for (int64_t kk = 0; kk < k(); kk += kBlockK)
-            pack_a(packed.p + g * group_size + (kk / kBlockK * panels + ip) * h * kBlockK, a, ip * h,
-                   static_cast<int>(least<int64_t>(h, m - ip * h)), kk,
-                   static_cast<int>(least<int64_t>(kBlockK, k() - kk)));
-        }
-      });
-    }
+    const int64_t panels = ceil_div(on_tiles, kPanel<T>), panel_size = k() * kPanel<T>;
+    Scratch<T> packed(groups * panels * panel_size);
+    parallel_for(groups * panels, most<int64_t>(1, 65536 / panel_size), [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        const int64_t i = t % panels * kPanel<T>;
+        const Mat<T> b{weight + (t / panels * m + i) * k(), 1, static_cast<ptrdiff_t>(k())};
+        pack_b(packed.p + t * panel_size, b, 0, static_cast<int>(k()), 0,
+               static_cast<int>(least<int64_t>(kPanel<T>, on_tiles - i)));
+      }
+    });
     // Strips: small enough for the cache, enough of them for the threads. They do not change a bit.
     const int64_t per_row = s.channels * s.stride_h * (s.out_w + s.reach_w) * s.stride_w;
     int64_t rows = least(s.out_h, most<int64_t>(4, 131072 / per_row));
@@ -84,7 +54,7 @@ template <class T> struct ConvProduct {
     const int64_t strips = ceil_div(s.out_h, rows);
     parallel_for(images * strips, most<int64_t>(1, kParallelWork / 4 / (work / strips + 1)),
                  [&](int64_t begin, int64_t end) {
-                   Worker worker(*this, rows, direct, packed.p, group_size);
+                   Worker worker(*this, rows, on_tiles, packed.p, panels * panel_size);
                    for (int64_t t = begin; t < end; ++t) worker.strip_of(t / strips, t % strips * rows);
                  });
   }
@@ -93,22 +63,22 @@ template <class T> struct ConvProduct {
   struct Worker {
     const ConvProduct& p;
     const int64_t rows;
-    const bool direct;
+    const int64_t on_tiles;  // channels
     const T* packed;
     const int64_t group_size;
     const Strip<T> strip;
-    Scratch<T> padded, panel, gathered;
+    Scratch<T> padded, gathered;
     Scratch<ptrdiff_t> offsets;
 
-    Worker(const ConvProduct& product, int64_t strip_rows, bool is_direct, const T* weights, int64_t size)
+    Worker(const ConvProduct& product, int64_t strip_rows, int64_t tile_channels, const T* weights,
+           int64_t size)
         : p(product),
           rows(strip_rows),
-          direct(is_direct),
+          on_tiles(tile_channels),
           packed(weights),
           group_size(size),
           strip(product.s, strip_rows),
           padded(strip.size(product.s.channels)),
-          panel(direct ? 0 : kPanel<T> * (kBlockK + 1)),
           gathered(product.dense() ? 0 : product.m * strip_rows * product.s.out_w),
           offsets(product.k()) {
       for (int64_t c = 0; c < p.s.channels; ++c) {
@@ -125,12 +95,10 @@ template <class T> struct ConvProduct {
       T* const c = p.dense() ? out : gathered.p;
       const int64_t ldc = p.dense() ? p.out.channel : count * s.out_w;
       const T* bias = p.bias ? p.bias + g * p.m : nullptr;
-      if (direct) {
-        direct_strip(strip, pixels, offsets.p, p.k(), p.weight + g * p.m * p.k(), bias, p.m, count, c, ldc);
-      } else {
-        p.tiles_of(strip, pixels, offsets.p, packed + g * group_size, panel.p, bias, c,
-                   static_cast<ptrdiff_t>(ldc), count * s.out_w);
-      }
+      window_strip(strip, pixels, offsets.p, p.k(), packed + g * group_size, bias, on_tiles, count * s.out_w,
+                   c, ldc);
+      direct_strip(strip, pixels, offsets.p, p.k(), p.weight + (g * p.m + on_tiles) * p.k(),
+                   bias ? bias + on_tiles : nullptr, p.m - on_tiles, count, c + on_tiles * ldc, ldc);
       if (p.dense()) return;
       for (int64_t i = 0; i < p.m; ++i) {
         for (int64_t y = 0; y < count; ++y) {
@@ -307,49 +275,56 @@ template <class T> struct WeightGrad {
     }
   }
 
-  void run(int64_t group, int64_t j0, int64_t j1, int64_t n0, int64_t n1, T* out) const {
+  // Panels of channels of the gradient, `panel_size` apart, have taps as rows. j0 is a multiple of kTileRows.
+  void run(int64_t group, int64_t j0, int64_t j1, int64_t n0, int64_t n1, T* sums, int64_t panel_size) const {
     constexpr int P = kPanel<T>;
     const int64_t c0 = j0 / s.taps, c1 = ceil_div(j1, s.taps), pixels = s.out_h * s.out_w;
-    const int h = tile_height(m);
-    const int64_t panels = ceil_div(m, h);
     const Strip<T> strip(s, rows);
-    Scratch<T> padded(strip.size(c1 - c0)), grads(panels * h * kBlockK), panel(P * kBlockK);
-    Scratch<ptrdiff_t> offsets(j1 - j0);
+    Scratch<T> padded(strip.size(c1 - c0)), grads(ceil_div(m, P) * P * kBlockK);
+    Scratch<ptrdiff_t> offsets(j1 - j0), steps(kBlockK);
     for (int64_t j = j0; j < j1; ++j) offsets.p[j - j0] = strip.offset(j / s.taps - c0, j % s.taps);
-    T beta = 0;
+    bool add = false;
     for (int64_t n = n0; n < n1; ++n) {
       const T* image =
           static_cast<const T*>(a.input) + (n * a.in_channels + group * s.channels + c0) * s.in_h * s.in_w;
-      const Mat<T> grad{static_cast<const T*>(a.grad) + (n * a.out_channels + group * m) * pixels,
-                        static_cast<ptrdiff_t>(pixels), 1};
+      const Mat<T> grad{static_cast<const T*>(a.grad) + (n * a.out_channels + group * m) * pixels, 1,
+                        static_cast<ptrdiff_t>(pixels)};
       for (int64_t oy = 0; oy < s.out_h; oy += rows) {
-        T* const pixels = padded.p + Strip<T>::kFront;
-        strip.build(pixels, image, c1 - c0, oy);
+        T* const from = padded.p + Strip<T>::kFront;
+        strip.build(from, image, c1 - c0, oy);
         const int64_t begin = oy * s.out_w, count = least(rows, s.out_h - oy) * s.out_w;
         for (int64_t p = 0; p < count; p += kBlockK) {
           const int kn = static_cast<int>(least<int64_t>(kBlockK, count - p));
-          const Runs<T> runs(strip, p, kn);
-          for (int64_t ip = 0; ip < panels; ++ip)
-            pack_a(grads.p + ip * h * kBlockK, grad, ip * h, static_cast<int>(least<int64_t>(h, m - ip * h)),
-                   begin + p, kn);
-          for (int64_t j = j0; j < j1; j += P) {
-            const int w = static_cast<int>(least<int64_t>(P, j1 - j)),
-                      nv = static_cast<int>(ceil_div(w, Reg<T>::W));
-            pack_taps(panel.p, pixels, offsets.p + (j - j0), w, runs);
-            for (int64_t ip = 0; ip < panels; ++ip) {
-              const TileOut<T> o{
-                  out + ip * h * k + j,    static_cast<ptrdiff_t>(k), T(1), beta, nullptr, nullptr,
-                  w - (nv - 1) * Reg<T>::W};
-              tiles<T>.fn[1][nv - 1][least<int64_t>(h, m - ip * h) - 1](kn, grads.p + ip * h * kBlockK, 0, 0,
-                                                                        panel.p, P, o);
-            }
+          Pixels<T> pixel(strip, p);
+          for (int i = 0; i < kn; ++i) steps.p[i] = pixel.next();
+          for (int64_t i = 0; i < m; i += P)
+            pack_b(grads.p + i * kBlockK, grad, begin + p, kn, i, static_cast<int>(least<int64_t>(P, m - i)));
+          for (int64_t j = 0; j < j1 - j0; j += kTileRows) {
+            Windows<T> windows;
+            for (int64_t r = j; r < least<int64_t>(j + kTileRows, j1 - j0); ++r)
+              windows.add(from + offsets.p[r]);
+            for (int64_t i = 0; i < m; i += P)
+              windows.tile(least<int64_t>(P, m - i))(kn, windows.row, steps.p, grads.p + i * kBlockK,
+                                                     sums + i / P * panel_size + (j0 + j) * P, add);
           }
-          beta = 1;
+          add = true;
         }
       }
     }
   }
 };
+
+// to[i] = the sum of from[chunk * step + i] over the chunks, in order.
+template <class T>
+[[gnu::noinline]] void add_chunks(T* to, const T* from, int64_t count, int64_t chunks, int64_t step) {
+  using X = Reg<T>;
+  for (int64_t i = 0; i < count; i += X::W) {
+    const int lanes = static_cast<int>(least<int64_t>(X::W, count - i));
+    auto sum = X::load(from + i, lanes);
+    for (int64_t c = 1; c < chunks; ++c) sum = sum + X::load(from + c * step + i, lanes);
+    X::store(to + i, sum, lanes);
+  }
+}
 
 template <class T> void weight_grad(const ConvArgs& a) {
   Taps taps(a.kernel_h * a.kernel_w);
@@ -361,37 +336,53 @@ template <class T> void weight_grad(const ConvArgs& a) {
   // Chunks of images: part of the definition. Ranges of columns: not.
   const int64_t per_chunk = ceil_div(a.n, most<int64_t>(1, least<int64_t>(16, (int64_t{1} << 22) / size)));
   const int64_t chunks = ceil_div(a.n, per_chunk);
-  const int64_t work = m * k * s.out_h * s.out_w * per_chunk, wide = ceil_div(k, kPanel<T>);
-  const bool direct = s.channels == 1 && m <= 4;
+  const int64_t work = m * k * s.out_h * s.out_w * per_chunk;
+  const bool direct = s.channels == 1 && m <= 4, in_place = is_pointwise(a), tiled = !direct && !in_place;
+  constexpr int P = kPanel<T>, W = Reg<T>::W;
+  const int64_t unit = tiled ? kTileRows : P, wide = ceil_div(k, unit);
   const int64_t ranges = direct || work * chunks * a.groups < kParallelWork
                              ? 1
                              : least(wide, ceil_div(4 * num_threads(), chunks * a.groups));
   T* const out = static_cast<T*>(a.out);
-  Scratch<T> parts(chunks > 1 ? chunks * size : 0);
+  const int64_t panels = ceil_div(m, P), panel_size = wide * unit * P;
+  const int64_t group_size = tiled ? panels * panel_size : m * k, part = a.groups * group_size;
+  Scratch<T> parts(chunks > 1 || tiled ? chunks * part : 0);
   parallel_for(chunks * a.groups * ranges, most<int64_t>(1, kParallelWork / 4 / (work / ranges + 1)),
                [&](int64_t begin, int64_t end) {
                  for (int64_t t = begin; t < end; ++t) {
                    const int64_t range = t % ranges, g = t / ranges % a.groups, chunk = t / ranges / a.groups;
-                   T* c = (chunks > 1 ? parts.p + chunk * size : out) + g * m * k;
+                   T* c = (parts.p ? parts.p + chunk * part : out) + g * group_size;
                    const int64_t n0 = chunk * per_chunk, n1 = least(a.n, n0 + per_chunk);
-                   if (direct) {
+                   const int64_t j0 = range * wide / ranges * unit,
+                                 j1 = least(k, (range + 1) * wide / ranges * unit);
+                   if (direct)
                      job.depthwise(g, n0, n1, c);
-                     continue;
-                   }
-                   const int64_t j0 = range * wide / ranges * kPanel<T>,
-                                 j1 = (range + 1) * wide / ranges * kPanel<T>;
-                   is_pointwise(a) ? job.pointwise(j0, least(k, j1), n0, n1, c)
-                                   : job.run(g, j0, least(k, j1), n0, n1, c);
+                   else if (in_place)
+                     job.pointwise(j0, j1, n0, n1, c);
+                   else
+                     job.run(g, j0, j1, n0, n1, c, panel_size);
                  }
                });
-  if (chunks == 1) return;
-  parallel_for(size, 16384, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      T sum = parts.p[i];
-      for (int64_t chunk = 1; chunk < chunks; ++chunk) sum += parts.p[chunk * size + i];
-      out[i] = sum;
-    }
-  });
+  if (!parts.p) return;
+  // Rows of a panel at a time, which are turned round, or the same number of elements.
+  const int64_t blocks = tiled ? ceil_div(k, W) : ceil_div(size, P * W);
+  parallel_for((tiled ? a.groups * panels : 1) * blocks, ceil_div(16384, P * W),
+               [&](int64_t begin, int64_t end) {
+                 alignas(64) T sums[P * W];
+                 for (int64_t t = begin; t < end; ++t) {
+                   const int64_t panel = t / blocks, j = t % blocks * W;
+                   const T* const from = parts.p + panel * panel_size + j * P;
+                   if (tiled) {
+                     const int64_t i = panel % panels * P;
+                     const int count = static_cast<int>(least<int64_t>(W, k - j));
+                     add_chunks(sums, from, count * P, chunks, part);
+                     turn(out + (panel / panels * m + i) * k + j, static_cast<ptrdiff_t>(k), sums, count,
+                          static_cast<int>(least<int64_t>(P, m - i)), count);
+                   } else {
+                     add_chunks(out + j * P, from, least<int64_t>(P * W, size - j * P), chunks, part);
+                   }
+                 }
+               });
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Convolution for few output channels, straight from the strip: packing its pixels would cost more than it brings. The
+// Convolution for few output channels: the columns of the product are registers of pixels, read from the strip. The
 // chains and K blocks are those of the product on tiles.
 #pragma once
 #include "kernels/conv_image.h"
