@@ -3,7 +3,8 @@
 // The order of a floating sum is part of the definition. Along rows (inner == 1) a block of 128 vectors is added in four
 // interleaved chains of vectors, blocks are combined in a binary tree, and the lanes of the last vector in another; along
 // columns a block is 64 rows, added one after the other. So a sum of n numbers has an error of about
-// (32 + log2 n) units in the last place of its partial sums, and the same bits at any number of threads.
+// (32 + log2 n) units in the last place of its partial sums, and the same bits at any number of threads. A permuted tensor
+// is summed as it lies in memory (ops/reduce_shape.cpp), not as its contiguous copy would be.
 #pragma once
 #include <cstdint>
 

@@ -53,6 +53,23 @@ bool adjacent(const Tensor& x, const ReducedShape& shape) {
   return true;
 }
 
+// Of a permuted tensor without gaps, the dimensions as they lie in memory; else nothing.
+Dims memory_order(const Tensor& x) {
+  Dims order;
+  for (int d = 0; d < x.dim(); ++d) {
+    int at = order.size();
+    while (at > 0 && x.stride(static_cast<int>(order[at - 1])) < x.stride(d)) --at;
+    order.insert(at, d);
+  }
+  int64_t step = 1;
+  for (int i = x.dim() - 1; i >= 0; --i) {
+    const auto d = static_cast<int>(order[i]);
+    if (x.size(d) != 1 && x.stride(d) != step) return {};
+    step *= x.size(d);
+  }
+  return order;
+}
+
 }  // namespace
 
 ReducedShape reduced_shape(const char* op, const Tensor& x, const Dims& dims, bool keepdim) {
@@ -114,6 +131,21 @@ Tensor spread(const Tensor& g, const ReducedShape& shape, const Dims& sizes) {
 
 Tensor run_reduction(const char* op, Reduction reduction, const Tensor& x, const ReducedShape& shape,
                      double parameter, double divisor) {
+  // Without a copy, and so in the order in which the elements lie: their strides are part of a sum's definition.
+  if (!x.is_contiguous()) {
+    if (const Dims order = memory_order(x); !order.empty()) {
+      NoGrad no_grad;
+      Dims reduced, back = order;
+      for (int i = 0; i < order.size(); ++i) {
+        back[static_cast<int>(order[i])] = i;
+        if (shape.dims.contains(order[i])) reduced.push_back(i);
+      }
+      const Tensor lying = permute(x, order);
+      const Tensor y =
+          run_reduction(op, reduction, lying, reduced_shape(op, lying, reduced, true), parameter, divisor);
+      return view(contiguous(permute(y, back)), shape.result);
+    }
+  }
   // What may be done dimension by dimension is, rather than copied into order.
   if (reduction < Reduction::SumSquares && !adjacent(x, shape)) {
     Tensor partial = x;
