@@ -60,3 +60,30 @@ def test_expanded_and_reversed():
         cr.tensor(a)[:1].expand(50, 70).contiguous().numpy(), np.repeat(a[:1], 50, 0)
     )
     np.testing.assert_array_equal(cr.tensor(a).flip(0, 1).numpy(), a[::-1, ::-1])
+
+
+def laid(a, order, step):
+    """The numbers of `a` in a tensor whose memory has another order of dimensions, and gaps."""
+    shape = tuple(n * s for n, s in zip((a.shape[d] for d in order), step, strict=True))
+    gaps = tuple(slice(None, None, s) for s in step)
+    room = cr.zeros(shape, dtype=cr.tensor(a).dtype)[gaps].permute(tuple(np.argsort(order).tolist()))
+    room.copy_(cr.tensor(a))
+    return room
+
+
+@pytest.mark.parametrize("shape", [(3, 70, 130), (300, 5, 2), (40, 2, 90), (2, 3, 4), (1, 600, 3)], ids=str)
+def test_elementwise_loops_over_mixed_layouts(shape):
+    a, b, c = (numbers(shape, dtype) + 1 for dtype in ("float32", "float64", "int64"))
+    orders = list(itertools.permutations(range(3)))
+    for i, order in enumerate(orders):
+        for step in (1, 1, 1), (1, 1, 2), (2, 1, 3):
+            x, y = laid(a, order, step), laid(b, orders[i - 1], (1, 1, 1))
+            z = laid(c, orders[i - 2], step)
+            np.testing.assert_array_equal((x + y).numpy(), a + b)
+            np.testing.assert_array_equal((x * z).numpy(), a * c.astype("float32"))
+            np.testing.assert_array_equal((x - x[:, :1]).numpy(), a - a[:, :1])
+            np.testing.assert_array_equal(
+                cr.where(x > z, x, 1.5).numpy(), np.where(a > c, a, np.float32(1.5))
+            )
+            np.testing.assert_array_equal(y.add_(x[:1]).numpy(), b + a[:1])
+            np.testing.assert_array_equal(x.mul_(z).numpy(), a * c.astype("float32"))

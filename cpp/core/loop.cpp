@@ -11,9 +11,10 @@ namespace chainrule {
 namespace {
 
 constexpr int kMaxOperands = 6;
-constexpr int64_t kScratch =
-    4096;  // bytes of an operand that pass through scratch at a time: in L1 with all operands
-constexpr int64_t kLongRow = 64;   // rows from here on are walked one by one, shorter ones gathered together
+// Bytes of an operand that pass through scratch at a time, in L1 with all operands; of a transpose twice as many.
+constexpr int64_t kScratch = 4096;
+constexpr int64_t kLongRow = 64;   // the loop takes rows from here on one by one, shorter ones together
+constexpr int64_t kTileRows = 16;  // of a transpose: it reads and writes whole cache lines
 constexpr int64_t kGrain = 32768;  // elements a thread takes at a time
 
 Loop converter(DType to, DType from) {
@@ -75,8 +76,6 @@ struct Operand {
   char* data;
   DType memory, kernel;  // types
   int64_t strides[kMaxDims];
-  bool flat;    // its elements lie in the order of the walk
-  bool single;  // one element for all
 };
 
 struct Plan {
@@ -85,8 +84,7 @@ struct Plan {
   Operand op[kMaxOperands];
   int outs, count;
   int64_t n;
-  int64_t chunk;  // elements that pass through scratch at a time
-  bool long_rows;
+  int64_t chunk;     // elements that pass through scratch at a time
   bool direct_rows;  // that the loop can take as they lie
   bool takes_single;
 
@@ -113,24 +111,27 @@ struct Plan {
     chunk = kScratch / static_cast<int64_t>(widest);
     order_dimensions();
     merge_dimensions();
+    direct_rows = sizes[ndim - 1] >= kLongRow;
     for (int k = 0; k < count; ++k) {
-      bool contiguous = true, zero = true;
-      int64_t step = 1;
-      for (int d = ndim - 1; d >= 0; --d) {
-        contiguous = contiguous && op[k].strides[d] == step;
-        zero = zero && op[k].strides[d] == 0;
-        step *= sizes[d];
-      }
-      op[k].flat = contiguous && op[k].memory == op[k].kernel;
-      op[k].single = zero && n > 1;
-    }
-    long_rows = ndim > 0 && sizes[ndim - 1] >= kLongRow;
-    direct_rows = long_rows;
-    for (int k = 0; k < count; ++k) {
-      const int64_t stride = ndim > 0 ? op[k].strides[ndim - 1] : 0;
+      const int64_t stride = op[k].strides[ndim - 1];
       direct_rows = direct_rows && ((stride == 1 && op[k].memory == op[k].kernel) ||
                                     (stride == 0 && k >= outs && takes_single));
     }
+  }
+  // Moves the dimension in which an operand is contiguous next to the last, so that tiles transpose it. Is there one?
+  bool lift_column() {
+    for (int k = 0; k < count; ++k) {
+      const auto& strides = op[k].strides;
+      if (strides[ndim - 1] == 0 || strides[ndim - 1] == 1) continue;
+      for (int d = 0; d + 1 < ndim; ++d) {
+        if (strides[d] != 1) continue;
+        std::rotate(sizes + d, sizes + d + 1, sizes + ndim - 1);
+        for (int i = 0; i < count; ++i)
+          std::rotate(op[i].strides + d, op[i].strides + d + 1, op[i].strides + ndim - 1);
+        return true;
+      }
+    }
+    return false;
   }
 
  private:
@@ -161,6 +162,10 @@ struct Plan {
       }
     }
     ndim = kept;
+    if (ndim > 0) return;
+    ndim = 1;
+    sizes[0] = 1;
+    for (int k = 0; k < count; ++k) op[k].strides[0] = 1;
   }
 };
 
@@ -178,12 +183,7 @@ struct Position {
       for (int k = 0; k < p.count; ++k) offset[k] += index[d] * p.op[k].strides[d];
     }
   }
-  int64_t left_in_row() const {
-    return plan.ndim == 0 ? 1 : plan.sizes[plan.ndim - 1] - index[plan.ndim - 1];
-  }
-  void advance(int64_t steps) {  // within the row, at most to its end
-    if (plan.ndim > 0) advance(plan.ndim - 1, steps);
-  }
+  int64_t left_in_row() const { return plan.sizes[plan.ndim - 1] - index[plan.ndim - 1]; }
   void advance(int d, int64_t steps) {  // in dimension d, at most to its end
     index[d] += steps;
     for (int k = 0; k < plan.count; ++k) offset[k] += steps * plan.op[k].strides[d];
@@ -197,11 +197,6 @@ struct Position {
   char* at(int k) const {
     return plan.op[k].data + offset[k] * static_cast<int64_t>(size_of(plan.op[k].memory));
   }
-};
-
-struct Scratch {
-  alignas(64) char bytes[kMaxOperands][kScratch];
-  const char* filled_from[kMaxOperands] = {};  // the single element that fills a row of scratch already
 };
 
 // Rows that the loop takes as they lie in memory: only pointers step from one to the next.
@@ -243,108 +238,127 @@ void run_direct_rows(Loop loop, const Plan& p, int64_t begin, int64_t end, const
   }
 }
 
-// Rows that pass through scratch on their way.
-void run_rows(Loop loop, const Plan& p, int64_t begin, int64_t end, const double* params) {
-  Scratch scratch;
-  Position pos(p, begin);
-  const int inner = p.ndim - 1;
-  bool direct[kMaxOperands];
-  LoopArgs args{{}, {}, {}, 0, params};
-  for (int k = 0; k < p.count; ++k) {
-    direct[k] = p.op[k].memory == p.op[k].kernel && p.op[k].strides[inner] == 1;
-    if (k >= p.outs) args.single[k - p.outs] = p.takes_single && p.op[k].strides[inner] == 0;
-  }
-  for (int64_t at = begin; at < end;) {
-    const int64_t n = std::min({pos.left_in_row(), end - at, p.chunk});
-    args.n = n;
-    for (int k = 0; k < p.count; ++k) {
-      const Operand& op = p.op[k];
-      void* where = direct[k] ? static_cast<void*>(pos.at(k)) : scratch.bytes[k];
-      if (k < p.outs) {
-        args.out[k] = where;
-        continue;
-      }
-      args.in[k - p.outs] = where;
-      if (direct[k]) continue;
-      if (op.strides[inner] == 0) {
-        if (scratch.filled_from[k] == pos.at(k)) continue;
-        scratch.filled_from[k] = pos.at(k);
-        if (args.single[k - p.outs])
-          repeat_single(where, op.kernel, pos.at(k), op.memory);
-        else
-          gather(where, op.kernel, pos.at(k), op.memory, 0, p.chunk);
-      } else {
-        gather(where, op.kernel, pos.at(k), op.memory, op.strides[inner], n);
-      }
-    }
-    loop(args);
-    for (int k = 0; k < p.outs; ++k)
-      if (!direct[k])
-        scatter(pos.at(k), p.op[k].memory, p.op[k].strides[inner], args.out[k], p.op[k].kernel, n);
-    pos.advance(n);
-    at += n;
-  }
-}
+// The plan cut into tiles, for operands that pass through scratch on their way: dimensions from `first` on, of which
+// `first` is cut and, where rows are long, the last.
+struct Tiles {
+  const Plan& p;
+  int first, inner;
+  bool long_rows;
+  int64_t cut[kMaxDims], tiles[kMaxDims], count = 1, size = 1;
+  bool direct[kMaxOperands];  // the loop takes it as it lies in a tile
+  bool single[kMaxOperands];  // one element for each call
+  bool same[kMaxOperands];    // one element for all, which the loop wants repeated
 
-// Short rows: a chunk spans several of them.
-void run_chunks(Loop loop, const Plan& p, int64_t begin, int64_t end, const double* params) {
-  Scratch scratch;
-  Position pos(p, begin);
-  LoopArgs args{{}, {}, {}, 0, params};
-  for (int k = p.outs; k < p.count; ++k) {
-    const Operand& op = p.op[k];
-    if (!op.single || op.flat) continue;
-    args.single[k - p.outs] = p.takes_single;
-    if (p.takes_single)
-      repeat_single(scratch.bytes[k], op.kernel, op.data, op.memory);
-    else
-      gather(scratch.bytes[k], op.kernel, op.data, op.memory, 0, p.chunk);
-  }
-  const int inner = p.ndim - 1;
-  auto each_row = [&](Position from, int64_t n, auto&& body) {
-    for (int64_t done = 0; done < n;) {
-      const int64_t step = std::min(from.left_in_row(), n - done);
-      body(from, done, step);
-      from.advance(step);
-      done += step;
+  Tiles(const Plan& plan, bool transpose) : p(plan), first(plan.ndim - 1), inner(plan.ndim - 1) {
+    long_rows = p.sizes[inner] >= kLongRow;
+    for (int d = 0; d < p.ndim; ++d) cut[d] = 1;
+    if (long_rows) {
+      const int64_t most = transpose ? kTileRows : std::max<int64_t>(1, p.chunk / p.sizes[inner]);
+      const int64_t rows = inner > 0 ? std::min(most, p.sizes[inner - 1]) : 1;
+      if (inner > 0) cut[--first] = rows;
+      cut[inner] = std::min(p.sizes[inner], (transpose ? 2 : 1) * p.chunk / rows);
+    } else {
+      int64_t whole = 1;
+      for (; first > 0 && whole * p.sizes[first] < p.chunk; --first) whole *= cut[first] = p.sizes[first];
+      cut[first] = std::min(p.sizes[first], p.chunk / whole);
     }
-  };
-  for (int64_t at = begin; at < end; at += p.chunk) {
-    const int64_t n = std::min(p.chunk, end - at);
-    args.n = n;
+    for (int d = 0; d < p.ndim; ++d) {
+      tiles[d] = (p.sizes[d] + cut[d] - 1) / cut[d];
+      count *= tiles[d];
+      size *= cut[d];
+    }
     for (int k = 0; k < p.count; ++k) {
       const Operand& op = p.op[k];
-      void* where = op.flat ? static_cast<void*>(op.data + at * static_cast<int64_t>(size_of(op.memory)))
-                            : scratch.bytes[k];
-      if (k < p.outs) {
-        args.out[k] = where;
-        continue;
+      direct[k] = op.memory == op.kernel;
+      single[k] = k >= p.outs && p.takes_single;
+      same[k] = k >= p.outs && !p.takes_single;
+      for (int d = 0; d < p.ndim; ++d) same[k] = same[k] && op.strides[d] == 0;
+      int64_t step = 1;
+      for (int d = inner; d >= (long_rows ? inner : first); --d) {
+        direct[k] = direct[k] && op.strides[d] == step;
+        single[k] = single[k] && op.strides[d] == 0;
+        step *= p.sizes[d];
       }
-      args.in[k - p.outs] = where;
-      if (op.flat || op.single) continue;
-      const auto bytes = static_cast<int64_t>(size_of(op.kernel));
-      each_row(pos, n, [&](const Position& from, int64_t done, int64_t step) {
-        gather(scratch.bytes[k] + done * bytes, op.kernel, from.at(k), op.memory,
-               inner < 0 ? 1 : op.strides[inner], step);
-      });
-    }
-    loop(args);
-    for (int k = 0; k < p.outs; ++k) {
-      const Operand& op = p.op[k];
-      if (op.flat) continue;
-      const auto bytes = static_cast<int64_t>(size_of(op.kernel));
-      each_row(pos, n, [&](const Position& to, int64_t done, int64_t step) {
-        scatter(to.at(k), op.memory, inner < 0 ? 1 : op.strides[inner], scratch.bytes[k] + done * bytes,
-                op.kernel, step);
-      });
-    }
-    for (int64_t left = n; left > 0;) {
-      const int64_t step = std::min(pos.left_in_row(), left);
-      pos.advance(step);
-      left -= step;
     }
   }
-}
+  void run(Loop loop, int64_t begin, int64_t end, const double* params) const {
+    alignas(64) char scratch[kMaxOperands][2 * kScratch];
+    for (int k = p.outs; k < p.count; ++k)
+      if (same[k]) gather(scratch[k], p.op[k].kernel, p.op[k].data, p.op[k].memory, 0, size);
+    for (int64_t t = begin; t < end; ++t) {
+      StridedCopyArgs shape;  // of the tile, and the strides of scratch
+      shape.ndim = p.ndim - first;
+      char* at[kMaxOperands];
+      for (int k = 0; k < p.count; ++k) at[k] = p.op[k].data;
+      int64_t rest = t, n = 1;
+      for (int d = inner; d >= 0; --d) {
+        const int64_t i = rest % tiles[d] * cut[d];
+        rest /= tiles[d];
+        for (int k = 0; k < p.count; ++k)
+          at[k] += i * p.op[k].strides[d] * static_cast<int64_t>(size_of(p.op[k].memory));
+        if (d < first) continue;
+        shape.sizes[d - first] = std::min(cut[d], p.sizes[d] - i);
+        shape.dst_strides[d - first] = n;
+        n *= shape.sizes[d - first];
+      }
+      for (int k = p.outs; k < p.count; ++k)
+        if (!direct[k] && !single[k] && !same[k]) move(shape, k, at[k], scratch[k], false);
+      LoopArgs args{{}, {}, {}, long_rows ? shape.sizes[inner - first] : n, params};
+      for (int64_t row = 0; row < n / args.n; ++row) {
+        for (int k = 0; k < p.count; ++k) {
+          const Operand& op = p.op[k];
+          char* where = at[k] + row * op.strides[first] * static_cast<int64_t>(size_of(op.memory));
+          if (single[k]) {
+            repeat_single(scratch[k], op.kernel, where, op.memory);
+            where = scratch[k];
+          } else if (!direct[k]) {
+            where = scratch[k] + row * args.n * static_cast<int64_t>(size_of(op.kernel));
+          }
+          if (k < p.outs) {
+            args.out[k] = where;
+          } else {
+            args.in[k - p.outs] = where;
+            args.single[k - p.outs] = single[k];
+          }
+        }
+        loop(args);
+      }
+      for (int k = 0; k < p.outs; ++k)
+        if (!direct[k]) move(shape, k, at[k], scratch[k], true);
+    }
+  }
+
+ private:
+  // An operand's part of a tile to scratch, or back.
+  void move(const StridedCopyArgs& shape, int k, char* at, char* scratch, bool back) const {
+    const Operand& op = p.op[k];
+    if (op.memory == op.kernel) {
+      StridedCopyArgs a;
+      a.element_bytes = static_cast<int>(size_of(op.memory));
+      a.dst = back ? at : scratch;
+      a.src = back ? scratch : at;
+      a.ndim = shape.ndim;
+      for (int d = 0; d < a.ndim; ++d) {
+        a.sizes[d] = shape.sizes[d];
+        (back ? a.src_strides : a.dst_strides)[d] = shape.dst_strides[d];
+        (back ? a.dst_strides : a.src_strides)[d] = op.strides[first + d];
+      }
+      return kernels::strided_copy(a);
+    }
+    const int last = shape.ndim - 1;
+    const int64_t n = shape.sizes[last], rows = shape.sizes[0] * shape.dst_strides[0] / n;
+    for (int64_t row = 0; row < rows; ++row, scratch += n * static_cast<int64_t>(size_of(op.kernel))) {
+      int64_t rest = row, offset = 0;
+      for (int d = last - 1; d >= 0; rest /= shape.sizes[d--])
+        offset += rest % shape.sizes[d] * op.strides[first + d];
+      char* where = at + offset * static_cast<int64_t>(size_of(op.memory));
+      if (back)
+        scatter(where, op.memory, op.strides[inner], scratch, op.kernel, n);
+      else
+        gather(scratch, op.kernel, where, op.memory, op.strides[inner], n);
+    }
+  }
+};
 
 // One element, also when it is expanded.
 bool is_single(const Tensor& t) {
@@ -397,12 +411,18 @@ bool run_simple(Loop loop, const LoopSpec& s) {
 
 void run_loop(Loop loop, const LoopSpec& spec) {
   if (run_simple(loop, spec)) return;
-  const Plan plan(spec);
+  Plan plan(spec);
   if (plan.n == 0) return;
-  neutral::parallel_for(plan.n, kGrain, [&](int64_t begin, int64_t end) {
-    const auto run = plan.direct_rows ? run_direct_rows : plan.long_rows ? run_rows : run_chunks;
-    run(loop, plan, begin, end, spec.params);
-  });
+  if (plan.direct_rows) {
+    neutral::parallel_for(plan.n, kGrain, [&](int64_t begin, int64_t end) {
+      run_direct_rows(loop, plan, begin, end, spec.params);
+    });
+    return;
+  }
+  const bool transpose = plan.lift_column();
+  const Tiles tiles(plan, transpose);
+  neutral::parallel_for(tiles.count, std::max<int64_t>(1, kGrain / tiles.size),
+                        [&](int64_t begin, int64_t end) { tiles.run(loop, begin, end, spec.params); });
 }
 
 void copy_elements(const Tensor& dst, const Tensor& src) {
@@ -417,7 +437,7 @@ void copy_elements(const Tensor& dst, const Tensor& src) {
   const Plan plan(spec);
   if (plan.n == 0) return;
   static_assert(kCopyDims >= kMaxDims);
-  StridedCopyArgs args{plan.op[0].data, plan.op[1].data, bytes, std::max(plan.ndim, 1), {1}, {1}, {1}};
+  StridedCopyArgs args{plan.op[0].data, plan.op[1].data, bytes, plan.ndim, {}, {}, {}};
   for (int d = 0; d < plan.ndim; ++d) {
     args.sizes[d] = plan.sizes[d];
     args.dst_strides[d] = plan.op[0].strides[d];

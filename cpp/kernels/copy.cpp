@@ -1,6 +1,7 @@
 #include "kernels/copy.h"
 
 #include "core/parallel_for.h"
+#include "kernels/deinterleave.h"
 #include "kernels/gemm_tile.h"
 #include "kernels/rows.h"
 #include "kernels/sizes.h"
@@ -19,7 +20,7 @@ struct Walk {
   int ndim;
   int64_t index[kCopyDims], dst = 0, src = 0;
 
-  Walk(const StridedCopyArgs& args, int dims, int64_t at) : a(args), ndim(dims) {
+  [[gnu::noinline]] Walk(const StridedCopyArgs& args, int dims, int64_t at) : a(args), ndim(dims) {
     for (int d = ndim - 1; d >= 0; --d) {
       index[d] = at % a.sizes[d];
       at /= a.sizes[d];
@@ -27,7 +28,7 @@ struct Walk {
       src += index[d] * a.src_strides[d];
     }
   }
-  void next() {
+  [[gnu::noinline]] void next() {
     for (int d = ndim - 1; d >= 0; --d) {
       dst += a.dst_strides[d];
       src += a.src_strides[d];
@@ -65,29 +66,76 @@ template <class T> void copy_flat(T* dst, const T* src, int64_t n) {
   });
 }
 
+// One by one: the machine's gathers and scatters, which the compiler would take, are slower.
+template <class T> [[gnu::noinline]] void copy_steps(T* dst, int64_t ds, const T* src, int64_t ss,
+                                                     int64_t n) {
+  for (int64_t i = 0; i < n; ++i, dst += ds, src += ss) {
+    *dst = *src;
+    asm volatile("");
+  }
+}
+
+// dst[i] = src[2 * i]
+template <class T> CR_INLINE void copy_every_second(T* dst, const T* src, int64_t n) {
+  int64_t i = 0;
+  if constexpr (sizeof(T) > 1) {
+    using X = Reg<T>;
+    for (; i + X::W < n; i += X::W)  // one less: the last register ends where src may
+      X::store(dst + i, every_second<0>(X::load(src + 2 * i), X::load(src + 2 * i + X::W)));
+  }
+  copy_steps(dst + i, 1, src + 2 * i, 2, n - i);
+}
+
+constexpr int64_t kShortRow = 16, kShortRows = 1024;
+
+// Short rows: kShortRows at a time, column by column.
+template <class T> void copy_short_rows(const StridedCopyArgs& a) {
+  const int inner = a.ndim - 1;
+  const int64_t n = a.sizes[inner], m = a.sizes[inner - 1], blocks = ceil_div(m, kShortRows);
+  int64_t count = blocks;
+  for (int d = 0; d < inner - 1; ++d) count *= a.sizes[d];
+  const int64_t work = least(m, kShortRows) * n * int64_t{sizeof(T)};
+  parallel_for(count, most<int64_t>(1, kBlockBytes / work), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const Walk at(a, inner - 1, t / blocks);
+      const int64_t row = t % blocks * kShortRows;
+      T* dst = static_cast<T*>(a.dst) + at.dst + row * a.dst_strides[inner - 1];
+      const T* src = static_cast<const T*>(a.src) + at.src + row * a.src_strides[inner - 1];
+      for (int64_t j = 0; j < n; ++j, dst += a.dst_strides[inner], src += a.src_strides[inner])
+        copy_steps(dst, a.dst_strides[inner - 1], src, a.src_strides[inner - 1], least(kShortRows, m - row));
+    }
+  });
+}
+
 template <class T> void copy_rows(const StridedCopyArgs& a) {
   const int inner = a.ndim - 1;
   const int64_t n = a.sizes[inner], ds = a.dst_strides[inner], ss = a.src_strides[inner];
+  if (inner > 0 && n < kShortRow && n < a.sizes[inner - 1]) return copy_short_rows<T>(a);
   int64_t rows = 1;
   for (int d = 0; d < inner; ++d) rows *= a.sizes[d];
   T* const to = static_cast<T*>(a.dst);
   const T* const from = static_cast<const T*>(a.src);
   if (rows == 1 && ds == 1 && ss == 1) return copy_flat(to, from, n);
-  parallel_for(rows, most<int64_t>(1, kBlockBytes / (n * int64_t{sizeof(T)})),
-               [&](int64_t begin, int64_t end) {
-                 Walk at(a, inner, begin);
-                 for (int64_t row = begin; row < end; ++row, at.next()) {
-                   T* dst = to + at.dst;
-                   const T* src = from + at.src;
-                   if (ds == 1 && ss == 1) {
-                     copy_row(dst, src, n);
-                   } else if (ds == 1 && ss == 0) {
-                     for (int64_t i = 0; i < n; ++i) dst[i] = *src;
-                   } else {
-                     for (int64_t i = 0; i < n; ++i) dst[i * ds] = src[i * ss];
-                   }
-                 }
-               });
+  constexpr int64_t kBlock = kBlockBytes / sizeof(T);
+  const int64_t parts = ceil_div(n, kBlock);  // of a row
+  parallel_for(rows * parts, most<int64_t>(1, kBlock / n), [&](int64_t begin, int64_t end) {
+    Walk at(a, inner, begin / parts);
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t i = t % parts * kBlock, count = least(kBlock, n - i);
+      T* dst = to + at.dst + i * ds;
+      const T* src = from + at.src + i * ss;
+      if (ds == 1 && ss == 1) {
+        copy_row(dst, src, count);
+      } else if (ds == 1 && ss == 0) {
+        for (int64_t j = 0; j < count; ++j) dst[j] = *src;
+      } else if (ds == 1 && ss == 2) {
+        copy_every_second(dst, src, count);
+      } else {
+        copy_steps(dst, ds, src, ss, count);
+      }
+      if (i + count == n) at.next();
+    }
+  });
 }
 
 // A square of 64 bytes a side: dst[i * dst_row + j] = src[i + j * src_col].
