@@ -156,3 +156,29 @@ def test_a_tensor_without_dimensions():
         t[0]
     t[...] = 4
     assert t.item() == 4
+
+
+@pytest.mark.parametrize("size", [40_000, 300_001])
+def test_numbers_on_all_threads(size):
+    a = np.random.default_rng(size).integers(3, 700, size)
+    np.testing.assert_array_equal(
+        cr.bincount(cr.tensor(a), minlength=900).numpy(), np.bincount(a, minlength=900)
+    )
+    table = np.arange(700)
+    np.testing.assert_array_equal(cr.tensor(table).gather(0, cr.tensor(a)).numpy(), a)
+    for index in a - 4, a + 1:
+        if index.min() < 0 or index.max() >= 700:
+            with pytest.raises(RuntimeError, match="out of bounds"):
+                cr.tensor(table).gather(0, cr.tensor(index))
+    assert cr.equal(cr.tensor(a), cr.tensor(a.copy()))
+    a[size - 2] += 1
+    assert not cr.equal(cr.tensor(a), cr.tensor(np.roll(a, 1)))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
+def test_integers_between_bounds(dtype):
+    a = np.arange(0, 250).astype(dtype)
+    x = cr.tensor(a)
+    np.testing.assert_array_equal(x.clamp(20, 100).numpy(), a.clip(20, 100))
+    np.testing.assert_array_equal(x.clamp(20, 99.5).numpy(), a.clip(20, 99.5))
+    np.testing.assert_array_equal(x.numpy(), a)

@@ -7,6 +7,7 @@
 #include "autograd/mode.h"
 #include "autograd/record.h"
 #include "ops/elementwise.h"
+#include "ops/reduce.h"
 #include "ops/views.h"
 
 namespace chainrule {
@@ -70,7 +71,10 @@ Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high, const Tenso
     return high.defined() ? where(y > high || isnan(high), high, y) : y;
   }
   if (!high.defined()) return apply(Binary::maximum, x, low, out);
-  return apply(Binary::minimum, low.defined() ? maximum(x, low) : x, high, out);
+  if (!low.defined()) return apply(Binary::minimum, x, high, out);
+  const Tensor y = maximum(x, low);
+  const bool fits = !out.defined() && result_type(y, high) == y.dtype() && high.impl()->wrapped_number;
+  return apply(Binary::minimum, y, high, fits ? y : out);
 }
 
 const Tensor& pow_(const Tensor& x, double n) {
@@ -123,12 +127,7 @@ Tensor isclose(const Tensor& a, const Tensor& b, double rtol, double atol, bool 
   return close || (isfinite(b) && (abs(a - b) <= atol + rtol * abs(b)));
 }
 
-bool all_true(const Tensor& x) {
-  const Tensor c = contiguous(x);
-  for (int64_t i = 0; i < c.numel(); ++i)
-    if (!c.data<bool>()[i]) return false;
-  return true;
-}
+bool all_true(const Tensor& x) { return item(all(x)).as<bool>(); }
 
 bool equal(const Tensor& a, const Tensor& b) {
   NoGrad no_grad;

@@ -10,6 +10,7 @@
 #include "ops/gather.h"
 #include "ops/order_key.h"
 #include "ops/pick.h"
+#include "ops/reduce.h"
 #include "ops/sort.h"
 #include "ops/views.h"
 
@@ -127,14 +128,28 @@ void run_search(const Launch& l) {
 }
 const Primitive kSearch{"searchsorted", run_search, sizeof(SearchAttrs)};
 
+// Counts of parts of the numbers, on all threads, then of all.
+void count_numbers(const int64_t* p, int64_t size, int64_t* out, int64_t n) {
+  const int64_t parts = std::min<int64_t>(16, size / std::max<int64_t>(16384, 4 * n));
+  std::vector<int64_t> counts(static_cast<size_t>(std::max<int64_t>(parts - 1, 0) * n));
+  neutral::parallel_for(std::max<int64_t>(parts, 1), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      int64_t* to = part == 0 ? out : counts.data() + (part - 1) * n;
+      const int64_t last = parts > 1 ? (part + 1) * size / parts : size;
+      for (int64_t i = parts > 1 ? part * size / parts : 0; i < last; ++i) ++to[p[i]];
+    }
+  });
+  for (size_t i = 0; i < counts.size(); ++i) out[static_cast<int64_t>(i) % n] += counts[i];
+}
+
 void run_bincount(const Launch& l) {
   const auto* p = l.in(0).data<int64_t>();
+  if (l.in_count == 1) return count_numbers(p, l.in(0).numel(), l.out(0).data<int64_t>(), l.out(0).numel());
   visit_dtype(l.out(0).dtype(), [&](auto v) {
     using T = decltype(v);
     T* out = l.out(0).data<T>();
-    const T* w = l.in_count > 1 ? l.in(1).data<T>() : nullptr;
-    for (int64_t i = 0; i < l.in(0).numel(); ++i)
-      out[p[i]] = static_cast<T>(out[p[i]] + (w ? w[i] : static_cast<T>(1)));
+    const T* w = l.in(1).data<T>();
+    for (int64_t i = 0; i < l.in(0).numel(); ++i) out[p[i]] = static_cast<T>(out[p[i]] + w[i]);
   });
 }
 const Primitive kBincount{"bincount", run_bincount, 0};
@@ -172,12 +187,11 @@ Tensor bincount(const Tensor& x, const Tensor& weights, int64_t min_length) {
            "bincount: weights should be 1-d and have the same length as input");
   NoGrad no_grad;
   const Tensor numbers = to_dtype(contiguous(detach(x)), DType::Int64);
-  const auto* p = numbers.data<int64_t>();
   int64_t n = min_length;
-  for (int64_t i = 0; i < numbers.numel(); ++i) {
-    CR_CHECK(p[i] >= 0, "bincount: only supports 1-d non-negative integral inputs, got ", p[i],
-             " at position ", i);
-    n = std::max(n, p[i] + 1);
+  if (numbers.numel() > 0) {
+    const auto lowest = item(amin(numbers)).as<int64_t>();
+    CR_CHECK(lowest >= 0, "bincount: only supports 1-d non-negative integral inputs, got ", lowest);
+    n = std::max(n, item(amax(numbers)).as<int64_t>() + 1);
   }
   if (!weights.defined()) {
     Tensor out = zeros({n}, DType::Int64);

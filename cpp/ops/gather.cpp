@@ -9,6 +9,7 @@
 #include "ops/fill.h"
 #include "ops/offsets.h"
 #include "ops/pick.h"
+#include "ops/reduce.h"
 #include "ops/views.h"
 
 namespace chainrule {
@@ -43,7 +44,10 @@ template <class T> void gather_lines(const Lines& l, const int64_t* numbers, con
                             const T* from = x + l.outer[static_cast<size_t>(row / l.n)];
                             const int64_t line_end = std::min(end, (row / l.n + 1) * l.n);
                             if (width == 1) {
-                              for (; row < line_end; ++row) y[row] = from[numbers[row] * l.step];
+                              const int64_t *at = numbers + row, count = line_end - row, step = l.step;
+                              T* to = y + row;
+                              for (int64_t i = 0; i < count; ++i) to[i] = from[at[i] * step];
+                              row = line_end;
                               continue;
                             }
                             for (; row < line_end; ++row) {
@@ -147,6 +151,10 @@ Tensor checked_numbers(const char* op, const Tensor& x, int dim, const Tensor& i
              ": size does not match at dimension ", d, ": index of shape ", index.sizes(),
              " must be no larger than src of shape ", src ? src->sizes() : Dims());
   }
+  // What is only read may be taken as it is, where all is in range.
+  if (src == nullptr && i.dtype() == DType::Int64 && i.is_contiguous() && item(amin(i)).as<int64_t>() >= 0 &&
+      item(amax(i)).as<int64_t>() < t.size(dim))
+    return i;
   try {
     return place_numbers(op, i, t.size(dim), dim, false);
   } catch (const IndexError& e) {
