@@ -35,16 +35,19 @@ Tensor from_rows(const Tensor& rows, const ReducedShape& shape, const Dims& size
   return permute(reshape(rows, ordered), back);
 }
 
-// For each element of a row, the product of all others: pairs multiply upwards to the row's product, and on the way
-// down each takes what came from above times its partner. Exact with zeros, and made of products alone.
-Tensor product_of_others(const Tensor& x) {
-  const int64_t rows = x.size(0), n = x.size(1);
+// For each element along a dimension, the product of all others: the halves multiply, and so on up to one product, and on
+// the way down each takes what came from above times its partner. Exact with zeros, and made of products alone.
+Tensor product_of_others(const Tensor& x, int dim) {
+  const int64_t n = x.size(dim), half = n / 2, rest = n % 2;
   if (n <= 1) return ones_like(x);
-  const Tensor even = n % 2 == 0 ? x : cat({x, ones({rows, 1}, x.dtype())}, 1);
-  const Tensor a = slice(even, 1, 0, n + 1, 2), b = slice(even, 1, 1, n + 1, 2);
-  const Tensor above = product_of_others(a * b);
-  const Tensor both = reshape(stack({above * b, above * a}, 2), even.sizes());
-  return n % 2 == 0 ? both : slice(both, 1, 0, n);
+  const Tensor a = narrow(x, dim, 0, half), b = narrow(x, dim, half, half);
+  if (rest == 0) {
+    const Tensor above = product_of_others(a * b, dim);
+    return cat({above * b, above * a}, dim);
+  }
+  const Tensor above = product_of_others(cat({a * b, narrow(x, dim, n - 1, 1)}, dim), dim);
+  const Tensor pairs = narrow(above, dim, 0, half);
+  return cat({pairs * b, pairs * a, narrow(above, dim, half, 1)}, dim);
 }
 
 }  // namespace
@@ -75,7 +78,10 @@ Tensor prod(const Tensor& x, const Dims& dims, bool keepdim) {
   if (!recording(x)) return y;
   return record(dims.empty() ? "prod" : "prod/1", y, {&x}, [shape, x = saved(x)](const Tensor& g) {
     const Tensor v = *x;
-    return spread(g, shape, v.sizes()) * from_rows(product_of_others(to_rows(v, shape)), shape, v.sizes());
+    const Tensor others = shape.dims.size() == 1
+                              ? product_of_others(v, static_cast<int>(shape.dims[0]))
+                              : from_rows(product_of_others(to_rows(v, shape), 1), shape, v.sizes());
+    return spread(g, shape, v.sizes()) * others;
   });
 }
 
