@@ -46,24 +46,27 @@ template <class T> void multiply(const Product<T>& p, bool threads) {
 }
 
 // Any strides of c: its transpose is the product of the transposes.
-template <class T> void multiply_any(Product<T> p, ptrdiff_t c_col, bool threads) {
+template <class T> void multiply_any(const Product<T>& p, ptrdiff_t c_col, bool threads) {
   if (p.k == 0) return scale(p, c_col);
   if (p.m == 1 && p.n == 1) c_col = 1;
   if ((p.n == 1 && p.m > 1) || (c_col != 1 && p.ldc == 1 && p.m > 1)) {
-    const Product<T> q = p;
-    p.m = q.n;
-    p.n = q.m;
-    p.a = {q.b.p, q.b.col, q.b.row};
-    p.b = {q.a.p, q.a.col, q.a.row};
-    p.ldc = c_col;
-    c_col = q.ldc;
-    p.row_bias = q.col_bias;
-    p.col_bias = q.row_bias;
-  }
-  if (c_col != 1)
-    multiply_scattered(p, c_col, threads);
-  else
+    Product<T> q = p;
+    q.m = p.n;
+    q.n = p.m;
+    q.a = {p.b.p, p.b.col, p.b.row};
+    q.b = {p.a.p, p.a.col, p.a.row};
+    q.ldc = c_col;
+    q.row_bias = p.col_bias;
+    q.col_bias = p.row_bias;
+    if (p.ldc == 1)
+      multiply(q, threads);
+    else
+      multiply_scattered(q, p.ldc, threads);
+  } else if (c_col == 1) {
     multiply(p, threads);
+  } else {
+    multiply_scattered(p, c_col, threads);
+  }
 }
 
 template <class T> void gemm_floating(const GemmArgs& g) {

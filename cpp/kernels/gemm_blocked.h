@@ -19,17 +19,26 @@ template <class T> struct Scratch {
 
 // Rows a tile: as many as the registers hold, evenly shared, for a last tile of one row runs at the speed of latency.
 CR_INLINE int tile_height(int64_t m) { return static_cast<int>(ceil_div(m, ceil_div(m, kTileRows))); }
+// Panels of rows: `tall` of h, then some of h - 1.
+struct RowPanels {
+  int64_t count, h, tall;
+  explicit RowPanels(int64_t m)
+      : count(ceil_div(m, kTileRows)), h(ceil_div(m, count)), tall(m - count * (h - 1)) {}
+  int64_t first_row(int64_t panel) const { return panel * h - most<int64_t>(0, panel - tall); }
+  int height(int64_t panel) const { return static_cast<int>(panel < tall ? h : h - 1); }
+};
 
-inline constexpr int64_t kGroupK = 4;             // K blocks that a tile meets in a row, at most
-inline constexpr int64_t kRowBytes = 256 << 10;   // of packed A: it stays in the second cache while B passes
-inline constexpr int64_t kSlabBytes = 2 << 20;    // of packed B
+inline constexpr int64_t kTogether = 4;          // tiles that meet a K block in a row, when there are several
+inline constexpr int64_t kGroupK = 4;            // K blocks that a tile meets in a row, at most
+inline constexpr int64_t kRowBytes = 256 << 10;  // of packed A: it stays in the second cache while B passes
+inline constexpr int64_t kSlabBytes = 2 << 20;   // of packed B
 inline constexpr int64_t kNearBytes = 256 << 10;  // of c: the second cache may hold it already
 
 // A slab of a product: all rows, columns [j0, j0 + n), and k in [k0, k0 + kn), which is a few K blocks. B is packed at
 // once, A a few panels at a time.
 template <class T> struct Slab {
   const Product<T>& p;
-  int h;  // rows a panel of A
+  RowPanels rows;
   int64_t j0, n, k0, kn, block;
   T* pa;         // packed panels [ip0, ip0 + step) of A: [K block][panel], or null: read in place
   T* pb;         // packed B: [K block][panel], or null
@@ -37,27 +46,31 @@ template <class T> struct Slab {
   int64_t step;  // panels of A in hand
   int64_t ip0 = 0;
 
-  int64_t rows() const { return ceil_div(p.m, h); }
   int64_t cols() const { return ceil_div(n, kPanel<T>); }
   int64_t blocks() const { return ceil_div(kn, kBlockK); }
-  int height(int64_t ip) const { return static_cast<int>(least<int64_t>(h, p.m - ip * h)); }
   int width(int64_t jp) const { return static_cast<int>(least<int64_t>(kPanel<T>, n - jp * kPanel<T>)); }
   int depth(int64_t kb) const { return static_cast<int>(least<int64_t>(kBlockK, kn - kb * kBlockK)); }
-  T* a_panel(int64_t kb, int64_t ip) const { return pa + (kb * step + ip - ip0) * h * block; }
+  T* a_panel(int64_t kb, int64_t ip) const { return pa + (kb * step + ip - ip0) * rows.h * block; }
   T* b_panel(int64_t kb, int64_t jp) const { return pb + (kb * cols() + jp) * kPanel<T> * block; }
 
   // What is contiguous in memory, rows of B and columns of A, is read over several panels, in one piece.
   static constexpr int kPanels = 8;
   // Out of line: inlined, its registers would be saved for products that pack nothing, 2% of a batch of small ones.
   [[gnu::noinline]] void pack_rows() const {
-    const int64_t stop = least(ip0 + step, rows()), whole = p.a.row == 1 ? least(stop, p.m / h) : ip0;
+    const int64_t stop = least(ip0 + step, rows.count);
     for (int64_t kb = 0; kb < blocks(); ++kb) {
       const int64_t k = k0 + kb * kBlockK;
-      for (int64_t ip = ip0; ip < whole; ip += kPanels)
-        pack_columns(a_panel(kb, ip), h * block, static_cast<int>(least<int64_t>(kPanels, whole - ip)), p.a,
-                     ip * h, h, k, depth(kb));
-      for (int64_t ip = whole; ip < stop; ++ip)
-        pack_a(a_panel(kb, ip), p.a, ip * h, height(ip), k, depth(kb));
+      for (int64_t ip = ip0, next; ip < stop; ip = next) {
+        const int h = rows.height(ip);
+        const int64_t i = rows.first_row(ip);
+        next = ip + 1;
+        if (p.a.row == 1) {
+          next = least(ip + kPanels, ip < rows.tall ? least(stop, rows.tall) : stop);
+          pack_columns(a_panel(kb, ip), rows.h * block, static_cast<int>(next - ip), p.a, i, h, k, depth(kb));
+        } else {
+          pack_a(a_panel(kb, ip), p.a, i, h, k, depth(kb));
+        }
+      }
     }
   }
   void pack_cols() const {
@@ -88,51 +101,92 @@ template <class T> struct Slab {
   void multiply() {
     if (pb) pack_cols();
     if (tail) pack_tail();
-    for (ip0 = 0; ip0 < rows(); ip0 += step) {
+    for (ip0 = 0; ip0 < rows.count; ip0 += step) {
       if (pa) pack_rows();
-      for (int64_t jp = 0, all = cols(); jp < all; ++jp) multiply_panel(jp);
+      multiply_rows();
     }
   }
 
-  // The tiles of the rows in hand by a panel of B. Each meets the K blocks in a row, its sums in a buffer of their own: the
-  // rows of c, often a power of two apart, would push each other out of the first cache. What does not change from tile
-  // to tile is set up once: stores wait behind those of the tile before.
-  void multiply_panel(int64_t jp) const {
-    constexpr int P = kPanel<T>;
-    alignas(64) T sums[kTileRows * P];
-    const int w = width(jp), nv = static_cast<int>(ceil_div(w, Reg<T>::W));
-    const bool in_place = pb == nullptr && !(tail && jp == cols() - 1);
-    const ptrdiff_t ldb = in_place ? p.b.row : P;
-    const int64_t j = j0 + jp * P;
-    const int all = static_cast<int>(blocks());
-    const bool finished = k0 + kn >= p.k, far = p.m * p.n * int64_t{sizeof(T)} > kNearBytes;
-    struct Step {
-      int kn;
-      const T* b;
-      TileOut<T> out;
-    } steps[kGroupK];
-    for (int kb = 0; kb < all; ++kb) {
-      const int64_t k = k0 + kb * kBlockK;
-      const bool last = kb == all - 1;
-      steps[kb] = {depth(kb),
-                   in_place ? p.b.at(k, j)
-                   : pb     ? b_panel(kb, jp)
-                            : tail + kb * P * kBlockK,
-                   {sums, last ? p.ldc : P, p.alpha, k == 0 ? p.beta : T(1), nullptr,
-                    last && finished && p.col_bias ? p.col_bias + j : nullptr, w - (nv - 1) * Reg<T>::W,
-                    last && finished && p.relu, last && far, sums, kb == 0 ? p.ldc : P}};
-    }
-    TileOut<T>& end = steps[all - 1].out;
-    for (int64_t ip = ip0, stop = least(ip0 + step, rows()); ip < stop; ++ip) {
-      const int64_t i = ip * h;
-      T* const c = p.c + i * p.ldc + j;
-      const auto fn = tiles<T>.fn[pa != nullptr][nv - 1][height(ip) - 1];
-      steps[0].out.old = end.c = c;
-      if (finished && p.row_bias) end.row_bias = p.row_bias + i;
-      for (int kb = 0; kb < all; ++kb) {
-        const T* a = pa ? a_panel(kb, ip) : p.a.at(i, k0 + kb * kBlockK);
-        fn(steps[kb].kn, a, p.a.row, p.a.col, steps[kb].b, ldb, steps[kb].out);
+  // The rows in hand, panel of B by panel. The tiles of a panel follow each other within a call, so that the sums of one
+  // begin while those of the last are stored.
+  void multiply_rows() const {
+    constexpr int P = kPanel<T>, W = Reg<T>::W;
+    const bool finished = k0 + kn >= p.k;
+    const int64_t i = rows.first_row(ip0), count = least(step, rows.count - ip0),
+                  tall = least(count, most<int64_t>(0, rows.tall - ip0));
+    const T* const a = pa ? pa : p.a.at(i, k0);
+    const T* b = pb ? pb : p.b.at(k0, j0);
+    ptrdiff_t ldb = pb ? P : p.b.row, b_block = pb ? cols() * P * block : kBlockK * p.b.row;
+    const auto* fn = tiles<T>.fn[pa != nullptr][kTileVectors - 1];
+    const T* const row_bias = finished && p.row_bias ? p.row_bias + i : nullptr;
+    T* c = p.c + i * p.ldc + j0;
+    TileOut<T> out{nullptr,
+                   p.ldc,
+                   p.alpha,
+                   k0 == 0 ? p.beta : T(1),
+                   nullptr,
+                   finished && p.col_bias ? p.col_bias + j0 : nullptr,
+                   W,
+                   finished && p.relu,
+                   p.m * p.n * int64_t{sizeof(T)} > kNearBytes};
+    // Stores only what changes: whoever reads what has just been stored in other pieces waits for all stores before it.
+    const auto multiply = [&](int64_t before, int64_t panels, int64_t h) CR_LAMBDA_INLINE {
+      const int64_t row = before * rows.h;
+      const T* const from = a + (pa ? row * block : row * p.a.row);
+      out.c = c + row * p.ldc;
+      out.old = out.c;
+      if (row_bias) out.row_bias = row_bias + row;
+      out.panels = panels;
+      out.a_panel = pa ? rows.h * block : h * p.a.row;
+      if (kn <= kBlockK)
+        fn[h - 1](static_cast<int>(kn), from, p.a.row, p.a.col, b, ldb, out);
+      else
+        multiply_blocks(fn[h - 1], h, from, b, ldb, b_block, out);
+    };
+    for (int64_t left = n; left > 0; left -= P, c += P, b += pb ? P * block : P) {
+      if (left < P) {
+        const int nv = static_cast<int>(ceil_div(left, W));
+        fn = tiles<T>.fn[pa != nullptr][nv - 1];
+        out.tail = static_cast<int>(left) - (nv - 1) * W;
+        if (tail) {
+          b = tail;
+          ldb = P;
+          b_block = P * kBlockK;
+        }
       }
+      if (tall > 0) multiply(0, tall, rows.h);
+      if (tall < count) multiply(tall, count - tall, rows.h - 1);
+      if (out.col_bias) out.col_bias += P;
+    }
+  }
+
+  // Of several K blocks, a few tiles meet one after the other, their sums in a buffer of their own: the rows of c, often a
+  // power of two apart, would push each other out of the first cache.
+  [[gnu::noinline]] void multiply_blocks(TileFn<T> fn, int64_t h, const T* a, const T* b, ptrdiff_t ldb,
+                                         ptrdiff_t b_block, const TileOut<T>& end) const {
+    constexpr int P = kPanel<T>, kTogether = 4;
+    alignas(64) T sums[kTogether * kTileRows * P];
+    const ptrdiff_t a_block = pa ? step * rows.h * block : kBlockK * p.a.col;
+    TileOut<T> out = end;
+    const T* row_bias = end.row_bias;
+    T* c = end.c;
+    for (int64_t left = end.panels; left > 0; left -= kTogether) {
+      out.panels = least<int64_t>(left, kTogether);
+      for (int64_t kb = 0, last = blocks() - 1; kb <= last; ++kb) {
+        out.old = kb == 0 ? c : sums;
+        out.ld_old = kb == 0 ? p.ldc : P;
+        out.beta = kb == 0 ? end.beta : T(1);
+        out.c = kb == last ? c : sums;
+        out.ldc = kb == last ? p.ldc : P;
+        out.row_bias = kb == last ? row_bias : nullptr;
+        out.col_bias = kb == last ? end.col_bias : nullptr;
+        out.relu = kb == last && end.relu;
+        out.far = kb == last && end.far;
+        fn(depth(kb), a + kb * a_block, p.a.row, p.a.col, b + kb * b_block, ldb, out);
+      }
+      a += kTogether * end.a_panel;
+      c += kTogether * h * p.ldc;
+      if (row_bias) row_bias += kTogether * h;
     }
   }
 };
@@ -159,17 +213,22 @@ template <class T> bool packs_a(const Product<T>& p) {
 template <class T> void multiply_here(const Product<T>& p, bool pack_a, bool pack_b) {
   constexpr int P = kPanel<T>;
   constexpr int64_t kSize = sizeof(T);
-  const int h = tile_height(p.m);
-  const int64_t blocks = ceil_div(p.k, kBlockK), cols = ceil_div(p.n, P);
-  const int64_t block = least<int64_t>(kBlockK, p.k);
-  const int64_t kn = ceil_div(blocks, ceil_div(blocks, kGroupK)) * block;  // slabs of equal size
-  const int64_t most_cols = most<int64_t>(1, kSlabBytes / (kn * P * kSize));
-  const int64_t n = pack_b ? ceil_div(cols, ceil_div(cols, most_cols)) * P : p.n;
-  const int64_t step = least(ceil_div(p.m, h), most<int64_t>(1, kRowBytes / (h * kn * kSize)));
+  const RowPanels rows(p.m);
+  const int64_t cols = ceil_div(p.n, P), block = least<int64_t>(kBlockK, p.k);
+  int64_t kn = p.k, n = p.n, step = rows.count;  // divisions are long beside a small product
+  if (p.k > kBlockK) {
+    const int64_t blocks = ceil_div(p.k, kBlockK);
+    kn = ceil_div(blocks, ceil_div(blocks, kGroupK)) * block;  // slabs of equal size
+  }
+  if (pack_b) {
+    const int64_t most_cols = most<int64_t>(1, kSlabBytes / (kn * P * kSize));
+    n = ceil_div(cols, ceil_div(cols, most_cols)) * P;
+  }
+  if (p.m * kn * kSize > kRowBytes) step = most<int64_t>(1, kRowBytes / (rows.h * kn * kSize));
   // A small panel for the tail is taken from the stack: an allocation is long beside a product of 16 x 16.
   alignas(64) T small[P * kBlockK / 4];
   const bool tail = !pack_b && p.n % Reg<T>::W != 0, on_stack = tail && p.k <= kBlockK / 4;
-  const int64_t size_a = pack_a ? ceil_div(step * h * kn, 16) * 16 : 0,
+  const int64_t size_a = pack_a ? ceil_div(step * rows.h * kn, 16) * 16 : 0,
                 size_b = pack_b              ? n * kn
                          : tail && !on_stack ? P * kn
                                              : 0,
@@ -180,7 +239,7 @@ template <class T> void multiply_here(const Product<T>& p, bool pack_a, bool pac
   for (int64_t j = 0; j < p.n; j += n)
     for (int64_t k = 0; k < p.k; k += kn)
       Slab<T>{p,
-              h,
+              rows,
               j,
               least(n, p.n - j),
               k,

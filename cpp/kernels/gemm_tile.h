@@ -250,6 +250,8 @@ template <class T> struct TileOut {
   bool far = false;  // c comes from beyond the second cache, even to be written over
   const T* old = c;
   ptrdiff_t ld_old = ldc;
+  int64_t panels = 1;     // tiles, one below the other
+  ptrdiff_t a_panel = 0;  // from one to the next in A
 };
 
 template <class T> CR_INLINE typename Reg<T>::V finish(typename Reg<T>::V sum, typename Reg<T>::V old,
@@ -263,11 +265,11 @@ template <class T> CR_INLINE typename Reg<T>::V rectified(typename Reg<T>::V x) 
   return x <= zero ? zero : x;
 }
 
-// Sums in memory, `rows` times `vectors` registers, to where they go.
+// Sums in memory, `rows` times `vectors` registers, to where they go, from row `first` on.
 template <class T>
-[[gnu::noinline]] void finish_tile(const T* sums, int rows, int vectors, const TileOut<T>& o) {
+[[gnu::noinline]] void finish_tile(const T* sums, int64_t first, int rows, int vectors, const TileOut<T>& o) {
   using X = Reg<T>;
-  for (int r = 0; r < rows; ++r) {
+  for (int64_t r = first; r < first + rows; ++r) {
     for (int v = 0; v < vectors; ++v, sums += X::W) {
       const int lanes = v < vectors - 1 ? X::W : o.tail;
       const auto load = [lanes](const T* p) { return lanes == X::W ? X::load(p) : X::load(p, lanes); };
@@ -334,7 +336,8 @@ template <class T, int R> struct StridedRows {
   }
 };
 
-// The sums of a tile over kn rows of B.
+// The sums of a tile over kn > 0 rows of B. With AVX2, where a row is few instructions, two a turn: the machine gets
+// further ahead of its multiplications, and so through the end of a tile without a pause.
 template <class T, int R, int NV, class Rows>
 CR_INLINE void sum_tile(typename Reg<T>::V (&acc)[R][NV], int64_t kn, Rows a, const T* b, ptrdiff_t ldb) {
   using X = Reg<T>;
@@ -343,8 +346,7 @@ CR_INLINE void sum_tile(typename Reg<T>::V (&acc)[R][NV], int64_t kn, Rows a, co
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) acc[r][v] = typename X::V{};
   }
-#pragma GCC unroll 1
-  for (int64_t k = 0; k < kn; ++k) {
+  const auto row = [&]() CR_LAMBDA_INLINE {
     typename X::V bv[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) bv[v] = X::load(b + v * X::W);
@@ -356,7 +358,24 @@ CR_INLINE void sum_tile(typename Reg<T>::V (&acc)[R][NV], int64_t kn, Rows a, co
     }
     a.next();
     b += ldb;
+  };
+  if constexpr (sizeof(typename X::V) == 32 && R * NV >= 10) {
+    if (kn % 2 != 0) row();
+    for (kn /= 2; kn > 0; --kn) {
+      row();
+      row();
+    }
+  } else {
+    do row();
+    while (--kn > 0);
   }
+}
+
+// What is left to do with sums: to store them or to add them, with a bias of columns, or more than that.
+enum class Ending { kStore, kAdd, kMore };
+template <class T> [[gnu::noinline]] Ending ending(const TileOut<T>& o) {
+  if (o.alpha != T(1) || o.tail != Reg<T>::W || o.row_bias || o.relu) return Ending::kMore;
+  return o.beta == T(0) ? Ending::kStore : o.beta == T(1) ? Ending::kAdd : Ending::kMore;
 }
 
 // Packed A: a[k * R + r]. Otherwise a[r * a_row + k * a_col].
@@ -364,50 +383,58 @@ template <class T, int R, int NV, bool kPacked>
 void tile(int kn, const T* a, ptrdiff_t a_row, ptrdiff_t a_col, const T* b, ptrdiff_t ldb,
           const TileOut<T>& o) {
   using X = Reg<T>;
-  if (o.beta != T(0) || o.far) {  // what c holds arrives while the sums are formed
-    const T* c = o.c;
+  const Ending end = ending(o);
+  const bool fetch = o.beta != T(0) || o.far;
+  const ptrdiff_t ldc = o.ldc;
+  T* c = o.c;
+  const T* old = o.old;
+  for (int64_t panel = 0;;) {
+    if (fetch) {  // what c holds arrives while the sums are formed
+      const T* p = c;
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r, c = next_row(c, o.ldc)) {
+      for (int r = 0; r < R; ++r, p = next_row(p, ldc)) {
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) __builtin_prefetch(c + v * X::W, 1);
+        for (int v = 0; v < NV; ++v) __builtin_prefetch(p + v * X::W, 1);
+      }
     }
-  }
-  typename X::V acc[R][NV];
-  if constexpr (kPacked)
-    sum_tile<T>(acc, kn, PackedRows<T, R>{a, R}, b, ldb);
-  else
-    sum_tile<T>(acc, kn, StridedRows<T, R>(a, a_row, a_col), b, ldb);
-  // The two frequent endings go straight from the registers. -0 is what a sum does not see, whatever its sign.
-  if (o.alpha == T(1) && o.tail == X::W && !o.row_bias && !o.relu && (o.beta == T(0) || o.beta == T(1))) {
-    typename X::V bias[NV];
+    typename X::V acc[R][NV];
+    if constexpr (kPacked)
+      sum_tile<T>(acc, kn, PackedRows<T, R>{a, R}, b, ldb);
+    else
+      sum_tile<T>(acc, kn, StridedRows<T, R>(a, a_row, a_col), b, ldb);
+    if (end !=
+        Ending::kMore) {  // straight from the registers; -0 is what a sum does not see, whatever its sign
+      typename X::V bias[NV];
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) bias[v] = o.col_bias ? X::load(o.col_bias + v * X::W) : X::set1(T(-0.0));
-    T* c = o.c;
-    const ptrdiff_t ldc = o.ldc;
-    if (o.beta == T(0)) {
+      for (int v = 0; v < NV; ++v) bias[v] = o.col_bias ? X::load(o.col_bias + v * X::W) : X::set1(T(-0.0));
+      if (end == Ending::kStore) {
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r, c = next_row(c, ldc)) {
+        for (int r = 0; r < R; ++r, c = next_row(c, ldc)) {
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) X::store(c + v * X::W, acc[r][v] + bias[v]);
+          for (int v = 0; v < NV; ++v) X::store(c + v * X::W, acc[r][v] + bias[v]);
+        }
+      } else {
+        const ptrdiff_t ld_old = o.ld_old;
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r, c = next_row(c, ldc), old = next_row(old, ld_old)) {
+#pragma GCC unroll 4
+          for (int v = 0; v < NV; ++v)
+            X::store(c + v * X::W, (acc[r][v] + X::load(old + v * X::W)) + bias[v]);
+        }
       }
     } else {
-      const T* old = o.old;
-      const ptrdiff_t ld_old = o.ld_old;
+      alignas(64) T sums[R * NV * X::W];
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r, c = next_row(c, ldc), old = next_row(old, ld_old)) {
+      for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) X::store(c + v * X::W, (acc[r][v] + X::load(old + v * X::W)) + bias[v]);
+        for (int v = 0; v < NV; ++v) X::store(sums + (r * NV + v) * X::W, acc[r][v]);
       }
+      finish_tile(sums, panel * R, R, NV, o);
+      c += R * ldc;
     }
-    return;
+    if (++panel == o.panels) return;
+    a += o.a_panel;
   }
-  alignas(64) T sums[R * NV * X::W];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) X::store(sums + (r * NV + v) * X::W, acc[r][v]);
-  }
-  finish_tile(sums, R, NV, o);
 }
 
 template <class T> using TileFn = void (*)(int, const T*, ptrdiff_t, ptrdiff_t, const T*, ptrdiff_t,
