@@ -202,19 +202,20 @@ CR_INLINE Vec<double> tanh(const Vec<double>& x) {
   return copysign(where(a < 0.6, near, 1 - 2 / (e + 1)), x);  // near -0, the polynomial is 0
 }
 
-// c / (c + c e^-x) with a small power of two c: small results keep their digits, and no intermediate one leaves the normal
-// numbers. In float, c e^-x = s (1 + q), where s is a power of two a bit above: 2^((k + 1/2 + 0.13) / 8), with the 0.13 for
-// which all eight entries of the table are within a tenth of a unit of a float. So q is never positive, and what is added
-// to the larger of c and s is less than the smaller, and loses less than half of its rounding.
-inline constexpr Table8 power_above(0x1.0e5cd8p-64f, 0x1.06d524p-64f, 0x1.018468p-64f, 0x1.fe9df4p-65f,
-                                    0x1.fe59bep-65f, 0x1.00f4ccp-64f, 0x1.06b1aap-64f, 0x1.0fd8eap-64f);
+// c / (c + c e^-x) with a small c: small results keep their digits, and no intermediate one leaves the normal numbers. In
+// float, c e^-x = s p, where p is a polynomial just below 1, whose rounding counts half, and s is c times a power of two
+// a bit above, 2^(k / 8) / 0.9498148: with that number, all eight entries of the table are within a tenth of a unit of a
+// float, and so is the polynomial at 0. The sum then rounds once. It and p cost a result most where its digits begin as 2
+// would, and the sum's begin there as c's: 1.5, at which rounding is two thirds of what it is at 1.
+inline constexpr Table8 power_above(0x1.944a12p-64f, 0x1.98e172p-64f, 0x1.a0c8a4p-64f, 0x1.a62632p-64f,
+                                    0x1.9de03p-64f, 0x1.97bfecp-64f, 0x1.93f728p-64f, 0x1.92bc26p-64f);
 template <class V> CR_INLINE V sigmoid_float(const V& x0) {
-  const V one = 0x1p-64f, x = greater(V(-105), lesser(V(40), x0));
+  const V c = 0x1.8p-64f, x = greater(V(-105), lesser(V(40), x0));
   const V magic = 0x1.8p20f, sum = fma(x, V(-0x1.715476p0f), magic), n = sum - magic;
   const V r = fma(n, V(0x1.0bfbe8p-15f), fma(n, V(0x1.62ep-1f), x));
+  const V p = poly(r, 0x1.e64e2p-1f, -0x1.e64e2p-1f, 0x1.e6619ep-2f, -0x1.443be2p-3f);
   const V s = from_bits(bits(pick(power_above, bits(sum))) + (bits(sum) << 20));
-  const V q = poly(r, -0x1.b3308cp-5f, -0x1.e4ccf8p-1f, 0x1.e4e06cp-2f, -0x1.433ef8p-3f);
-  return one / (greater(s, one) + fma(s, q, lesser(s, one)));
+  return c / fma(s, p, c);
 }
 CR_INLINE Vec<float> sigmoid(const Vec<float>& x) { return sigmoid_float(x); }
 CR_INLINE Pair<float> sigmoid(const Pair<float>& x) { return sigmoid_float(x); }
