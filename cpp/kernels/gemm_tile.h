@@ -1,8 +1,8 @@
 // The register tile of the matrix product, and the native registers that it is made of.
 //
-// tile<T, R, NV, kPacked> multiplies R rows of A by NV registers of columns of B over one K block. Each element is one
-// chain of fused multiply-adds in the order of k, starting at zero, whatever R and NV are: that, and not the shape of
-// the tile, is what makes all levels with FMA give the same bits.
+// tile<T, R, NV, kPacked> multiplies R rows of A by NV registers of columns of B over one K block, and then the panels of
+// R rows below. Each element is one chain of fused multiply-adds in the order of k, starting at zero, whatever R and NV
+// are: that, and not the shape of the tile, is what makes all levels with FMA give the same bits.
 #pragma once
 #include <cstddef>
 #include <cstdint>
