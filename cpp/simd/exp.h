@@ -204,16 +204,16 @@ CR_INLINE Vec<double> tanh(const Vec<double>& x) {
 
 // c / (c + c e^-x) with a small c: small results keep their digits, and no intermediate one leaves the normal numbers. In
 // float, c e^-x = s p, where p is a polynomial just below 1, whose rounding counts half, and s is c times a power of two
-// a bit above, 2^(k / 8) / 0.9498148: with that number, all eight entries of the table are within a tenth of a unit of a
+// a bit above, 2^(k / 8) / 0.935515: with that number, all eight entries of the table are within a tenth of a unit of a
 // float, and so is the polynomial at 0. The sum then rounds once. It and p cost a result most where its digits begin as 2
-// would, and the sum's begin there as c's: 1.5, at which rounding is two thirds of what it is at 1.
-inline constexpr Table8 power_above(0x1.944a12p-64f, 0x1.98e172p-64f, 0x1.a0c8a4p-64f, 0x1.a62632p-64f,
-                                    0x1.9de03p-64f, 0x1.97bfecp-64f, 0x1.93f728p-64f, 0x1.92bc26p-64f);
+// would, and the sum's begin there as c's: 1.53, at which rounding is two thirds of what it is at 1.
+inline constexpr Table8 power_above(0x1.a30526p-64f, 0x1.a8f1d6p-64f, 0x1.b24d3cp-64f, 0x1.afb37p-64f,
+                                    0x1.a84abep-64f, 0x1.a31bd2p-64f, 0x1.a05a3ep-64f, 0x1.a03e3ep-64f);
 template <class V> CR_INLINE V sigmoid_float(const V& x0) {
-  const V c = 0x1.8p-64f, x = greater(V(-105), lesser(V(40), x0));
+  const V c = 0x1.88p-64f, x = greater(V(-105), lesser(V(40), x0));
   const V magic = 0x1.8p20f, sum = fma(x, V(-0x1.715476p0f), magic), n = sum - magic;
   const V r = fma(n, V(0x1.0bfbe8p-15f), fma(n, V(0x1.62ep-1f), x));
-  const V p = poly(r, 0x1.e64e2p-1f, -0x1.e64e2p-1f, 0x1.e6619ep-2f, -0x1.443be2p-3f);
+  const V p = poly(r, 0x1.defbf2p-1f, -0x1.defbf4p-1f, 0x1.df0f22p-2f, -0x1.3f4af6p-3f);
   const V s = from_bits(bits(pick(power_above, bits(sum))) + (bits(sum) << 20));
   return c / fma(s, p, c);
 }
