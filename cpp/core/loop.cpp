@@ -15,7 +15,8 @@ constexpr int kMaxOperands = 6;
 constexpr int64_t kScratch = 4096;
 constexpr int64_t kLongRow = 64;   // the loop takes rows from here on one by one, shorter ones together
 constexpr int64_t kTileRows = 16;  // of a transpose: it reads and writes whole cache lines
-constexpr int64_t kGrain = 32768;  // elements a thread takes at a time
+constexpr int64_t kGrain = 32768;  // elements a thread takes at a time, at most
+constexpr int64_t kGrainUnit = 1024;
 
 Loop converter(DType to, DType from) {
   static const ConvertLoops table = [] {
@@ -393,17 +394,19 @@ bool run_simple(Loop loop, const LoopSpec& s) {
     if (args.n > 0) loop(args);
     return true;
   }
-  neutral::parallel_for(args.n, kGrain, [&](int64_t begin, int64_t end) {
-    LoopArgs part = args;
-    for (int k = 0; k < s.out_count; ++k)
-      part.out[k] = static_cast<char*>(args.out[k]) + begin * static_cast<int64_t>(size_of(s.out_types[k]));
-    for (int k = 0; k < s.in_count; ++k)
-      if (!args.single[k])
-        part.in[k] =
-            static_cast<const char*>(args.in[k]) + begin * static_cast<int64_t>(size_of(s.in_types[k]));
-    part.n = end - begin;
-    loop(part);
-  });
+  neutral::parallel_for(
+      args.n, neutral::even_grain(args.n, kGrain, kGrainUnit), [&](int64_t begin, int64_t end) {
+        LoopArgs part = args;
+        for (int k = 0; k < s.out_count; ++k)
+          part.out[k] =
+              static_cast<char*>(args.out[k]) + begin * static_cast<int64_t>(size_of(s.out_types[k]));
+        for (int k = 0; k < s.in_count; ++k)
+          if (!args.single[k])
+            part.in[k] =
+                static_cast<const char*>(args.in[k]) + begin * static_cast<int64_t>(size_of(s.in_types[k]));
+        part.n = end - begin;
+        loop(part);
+      });
   return true;
 }
 
@@ -414,9 +417,9 @@ void run_loop(Loop loop, const LoopSpec& spec) {
   Plan plan(spec);
   if (plan.n == 0) return;
   if (plan.direct_rows) {
-    neutral::parallel_for(plan.n, kGrain, [&](int64_t begin, int64_t end) {
-      run_direct_rows(loop, plan, begin, end, spec.params);
-    });
+    neutral::parallel_for(
+        plan.n, neutral::even_grain(plan.n, kGrain, kGrainUnit),
+        [&](int64_t begin, int64_t end) { run_direct_rows(loop, plan, begin, end, spec.params); });
     return;
   }
   const bool transpose = plan.lift_column();

@@ -26,4 +26,15 @@ template <class F> void parallel_for(int64_t n, int64_t grain, F&& f) {
                   &context);
 }
 
+// A grain of at most `grain`, in whole `unit`s, that splits [0, n) into 2, 4, 8 or a multiple of 16 blocks: with three,
+// one of two threads has twice the other's work, and a row is not where the thread's cache has it from the loop before.
+inline int64_t even_grain(int64_t n, int64_t grain, int64_t unit = 1) {
+  const int64_t blocks = (n + grain - 1) / grain;
+  if (blocks <= 1) return grain;
+  int64_t even = 2;
+  while (even < blocks && even < 16) even *= 2;
+  even = (blocks + even - 1) / even * even;
+  return ((n + even - 1) / even + unit - 1) / unit * unit;
+}
+
 }  // namespace chainrule::CR_ISA

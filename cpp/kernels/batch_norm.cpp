@@ -30,7 +30,7 @@ template <class T> void take_statistics(const BatchNormArgs& a, int64_t c, T mea
   const T count = static_cast<T>(a.n * a.space);
   const T momentum = static_cast<T>(a.momentum), keep = static_cast<T>(1 - a.momentum);
   static_cast<T*>(a.mean)[c] = mean;
-  static_cast<T*>(a.rstd)[c] = rstd_of(squares, count, a.eps);
+  static_cast<T*>(a.rstd)[c] = rstd_of(Vec<T>(squares), count, a.eps)[0];
   if (a.running_mean != nullptr) {
     T& running = static_cast<T*>(a.running_mean)[c];
     running = keep * running + momentum * mean;
@@ -85,7 +85,7 @@ template <class T> void batch_norm_typed(const BatchNormArgs& a) {
             *running_var = static_cast<const T*>(a.running_var);
     for (int64_t c = 0; c < a.channels; ++c) {
       mean[c] = running_mean[c];
-      rstd[c] = rstd_of(running_var[c], T(1), a.eps);
+      rstd[c] = rstd_of(Vec<T>(running_var[c]), T(1), a.eps)[0];
     }
   } else if (a.space == 1) {
     column_stats<T>(a);

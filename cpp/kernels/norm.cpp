@@ -6,32 +6,46 @@
 namespace chainrule::CR_ISA {
 namespace {
 
+// Short rows are taken several at a time: the statistics of one are a chain of steps that wait for each other.
+inline constexpr int64_t kTogether = 16, kTogetherBytes = 12288;
+
 template <class T> void row_norm_typed(const RowNormArgs& a) {
   const T *x = static_cast<const T*>(a.x), *weight = static_cast<const T*>(a.weight);
   const T* bias = static_cast<const T*>(a.bias);
   T *y = static_cast<T*>(a.y), *mean = static_cast<T*>(a.mean), *rstd = static_cast<T*>(a.rstd);
   const int64_t n = a.n;
   const bool streamed = streams(y, a.rows * n, n);
-  parallel_for(a.rows, 1 + reduce_grain / 2 / (n + 1), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const T* from = x + row * n;
-      T* to = y + row * n;
-      if (!streamed)  // arrives while the statistics are made
-        for (int64_t i = 0; i < n; i += Vec<T>::lanes) __builtin_prefetch(to + i, 1);
-      const Stats<T> s = row_stats(from, n, a.eps, mean != nullptr);
-      if (mean != nullptr) mean[row] = s.mean;
-      rstd[row] = s.rstd;
-      const Vec<T> m = s.mean, r = s.rstd;
-      write_row(to, n, streamed, [&](int64_t i, int count) CR_LAMBDA_INLINE {
-        Vec<T> v = (Vec<T>::load(from + i, count) - m) * r;
-        if (weight != nullptr && bias != nullptr)
-          v = fma(v, Vec<T>::load(weight + i, count), Vec<T>::load(bias + i, count));
-        else if (weight != nullptr)
-          v = v * Vec<T>::load(weight + i, count);
-        else if (bias != nullptr)
-          v = v + Vec<T>::load(bias + i, count);
-        return v;
-      });
+  const int64_t fitting = kTogetherBytes / (n * int64_t{sizeof(T)} + 1);
+  const int64_t together = fitting < 1 ? 1 : fitting < kTogether ? fitting : kTogether;
+  parallel_for(a.rows, even_grain(a.rows, 1 + reduce_grain / 2 / (n + 1)), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; row += together) {
+      const int64_t stop = row + together < end ? row + together : end;
+      T means[kTogether], squares[kTogether] = {};
+      for (int64_t k = row; k < stop; ++k) {
+        if (!streamed)  // arrives while the statistics are made
+          for (int64_t i = 0; i < n; i += Vec<T>::lanes) __builtin_prefetch(y + k * n + i, 1);
+        means[k - row] = mean != nullptr ? row_mean(x + k * n, n) : T(0);
+        squares[k - row] = row_squares(x + k * n, n, means[k - row]);
+      }
+      T scales[kTogether];
+      for (int64_t k = 0; k < kTogether; k += Vec<T>::lanes)
+        rstd_of(Vec<T>::load(squares + k), static_cast<T>(n), a.eps).store(scales + k);
+      for (int64_t k = row; k < stop; ++k) {
+        const T* from = x + k * n;
+        if (mean != nullptr) mean[k] = means[k - row];
+        rstd[k] = scales[k - row];
+        const Vec<T> m = means[k - row], r = rstd[k];
+        write_row(y + k * n, n, streamed, [&](int64_t i, int count) CR_LAMBDA_INLINE {
+          Vec<T> v = (Vec<T>::load(from + i, count) - m) * r;
+          if (weight != nullptr && bias != nullptr)
+            v = fma(v, Vec<T>::load(weight + i, count), Vec<T>::load(bias + i, count));
+          else if (weight != nullptr)
+            v = v * Vec<T>::load(weight + i, count);
+          else if (bias != nullptr)
+            v = v + Vec<T>::load(bias + i, count);
+          return v;
+        });
+      }
     }
     if (streamed) native::stream_fence();
   });
@@ -56,11 +70,13 @@ void grad_rows(const RowNormGradArgs& a, int64_t first, int64_t last, T* weights
   const auto row_at = [&](int64_t k) CR_LAMBDA_INLINE {
     Row r{g + k * n, x + k * n, to_x ? dx + k * n : nullptr, at_or(mean, k, T(0)), rstd[k], T(0), T(0)};
     if constexpr (to_x) {
-      const Sums<T> s = reduce_terms<T>(n, [&](int64_t i, int count, Vec<T>& p, Vec<T>& q) CR_LAMBDA_INLINE {
-        q = Vec<T>::load(r.g + i, count) * (weight != nullptr ? Vec<T>::load(weight + i, count) : one);
-        p = q * ((Vec<T>::load(r.x + i, count) - r.mean) * r.rstd);
-        if (!streamed) __builtin_prefetch(r.dx + i, 1);  // comes while the sums are formed
-      });
+      const auto terms = [=, g = r.g, x = r.x, dx = r.dx, mean = r.mean, rstd = r.rstd](
+                             int64_t i, int count, Vec<T>& p, Vec<T>& q) CR_LAMBDA_INLINE {
+        q = Vec<T>::load(g + i, count) * (weight != nullptr ? Vec<T>::load(weight + i, count) : one);
+        p = q * ((Vec<T>::load(x + i, count) - mean) * rstd);
+        if (!streamed) __builtin_prefetch(dx + i, 1);  // comes while the sums are formed
+      };
+      const Sums<T> s = reduce_terms<T>(n, terms);
       r.along = s.first / static_cast<T>(n);
       if (mean != nullptr) r.shift = s.second / static_cast<T>(n);
     }
@@ -85,20 +101,23 @@ void grad_rows(const RowNormGradArgs& a, int64_t first, int64_t last, T* weights
       if constexpr (to_parameters) dw.store(weights + i, count), db.store(biases + i, count);
     });
   };
-  int64_t k = first;
-  for (; k + 2 <= last; k += 2) {
-    const Row r = row_at(k), s = row_at(k + 1);
-    each([&](int64_t i, int count, const Vec<T>& w, Vec<T>& dw, Vec<T>& db) CR_LAMBDA_INLINE {
-      prefetch(r.g + 2 * n + i), prefetch(r.x + 2 * n + i);
-      prefetch(s.g + 2 * n + i), prefetch(s.x + 2 * n + i);
-      add(r, i, count, w, dw, db);
-      add(s, i, count, w, dw, db);
-    });
+  // The sums of the next two rows are on their way while two are finished.
+  Row r{nullptr, nullptr, nullptr, T(0), T(0), T(0), T(0)}, s = r;
+  for (int64_t k = first - 2; k < last; k += 2) {
+    const Row next = k + 2 < last ? row_at(k + 2) : r, second = k + 3 < last ? row_at(k + 3) : s;
+    if (k + 1 == last) {
+      each([&](int64_t i, int count, const Vec<T>& w, Vec<T>& dw, Vec<T>& db)
+               CR_LAMBDA_INLINE { add(r, i, count, w, dw, db); });
+    } else if (k >= first) {
+      each([&](int64_t i, int count, const Vec<T>& w, Vec<T>& dw, Vec<T>& db) CR_LAMBDA_INLINE {
+        prefetch(r.g + 4 * n + i), prefetch(r.x + 4 * n + i);
+        prefetch(s.g + 4 * n + i), prefetch(s.x + 4 * n + i);
+        add(r, i, count, w, dw, db);
+        add(s, i, count, w, dw, db);
+      });
+    }
+    r = next, s = second;
   }
-  if (k == last) return;
-  const Row r = row_at(k);
-  each([&](int64_t i, int count, const Vec<T>& w, Vec<T>& dw, Vec<T>& db)
-           CR_LAMBDA_INLINE { add(r, i, count, w, dw, db); });
 }
 
 template <class T, bool to_x> void grad_pieces(const RowNormGradArgs& a, bool streamed) {
@@ -106,7 +125,7 @@ template <class T, bool to_x> void grad_pieces(const RowNormGradArgs& a, bool st
   const int64_t n = a.n, pieces = (a.rows + 31) / 32;
   const size_t bytes = static_cast<size_t>(pieces * n + 1) * sizeof(T);
   T *weights = static_cast<T*>(cr_alloc(bytes)), *biases = static_cast<T*>(cr_alloc(bytes));
-  parallel_for(pieces, 1 + reduce_grain / (32 * n), [&](int64_t begin, int64_t end) {
+  parallel_for(pieces, even_grain(pieces, 1 + reduce_grain / (32 * n)), [&](int64_t begin, int64_t end) {
     for (int64_t piece = begin; piece < end; ++piece) {
       const int64_t first = piece * 32, last = first + 32 < a.rows ? first + 32 : a.rows;
       std::memset(weights + piece * n, 0, static_cast<size_t>(n) * sizeof(T));
@@ -129,7 +148,7 @@ template <class T> void row_norm_grad_typed(const RowNormGradArgs& a) {
   const bool streamed = a.dx != nullptr && streams(static_cast<T*>(a.dx), a.rows * n, n);
   if (a.dweight != nullptr || a.dbias != nullptr)
     return a.dx != nullptr ? grad_pieces<T, true>(a, streamed) : grad_pieces<T, false>(a, false);
-  parallel_for(a.rows, 1 + reduce_grain / 4 / (n + 1), [&](int64_t begin, int64_t end) {
+  parallel_for(a.rows, even_grain(a.rows, 1 + reduce_grain / 4 / (n + 1)), [&](int64_t begin, int64_t end) {
     grad_rows<T, true, false>(a, begin, end, nullptr, nullptr, streamed);
     if (streamed) native::stream_fence();
   });
@@ -143,7 +162,7 @@ template <class T> void group_norm_typed(const GroupNormArgs& a) {
   const bool streamed = streams(y, a.n * a.groups * row, a.space);
   parallel_for(a.n * a.groups, 1 + reduce_grain / 2 / (row + 1), [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
-      const Stats<T> s = row_stats(x + k * row, row, a.eps, true);
+      const Stats<T> s = row_stats(x + k * row, row, a.eps);
       mean[k] = s.mean;
       rstd[k] = s.rstd;
       for (int64_t c = 0; c < per_group; ++c) {

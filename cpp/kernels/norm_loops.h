@@ -15,19 +15,22 @@ template <class T> struct RowDistance : SumOp<T> {
   }
 };
 // Plain scalar arithmetic would do, but the vector's square root and division are the ones whose bits are defined.
-template <class T> CR_INLINE T rstd_of(T sum_of_squares, T count, double eps) {
-  return rsqrt(Vec<T>(sum_of_squares) / Vec<T>(count) + Vec<T>(static_cast<T>(eps)))[0];
+template <class T> CR_INLINE Vec<T> rstd_of(const Vec<T>& sum_of_squares, T count, double eps) {
+  return rsqrt(sum_of_squares / Vec<T>(count) + Vec<T>(static_cast<T>(eps)));
+}
+template <class T> inline T row_mean(const T* x, int64_t n) {
+  return reduce_add(reduce_row(SumOp<T>{}, x, n)) / static_cast<T>(n);
+}
+template <class T> inline T row_squares(const T* x, int64_t n, T mean) {
+  RowDistance<T> op;
+  op.mean = mean;
+  return reduce_add(reduce_row(op, x, n));
 }
 template <class T> struct Stats { T mean, rstd; };
 // Two passes over a contiguous row; the second finds it in cache.
-template <class T> inline Stats<T> row_stats(const T* x, int64_t n, double eps, bool subtract) {
-  RowDistance<T> op;
-  T mean = 0;
-  if (subtract) {
-    mean = reduce_add(reduce_row(SumOp<T>{}, x, n)) / static_cast<T>(n);
-    op.mean = mean;
-  }
-  return {mean, rstd_of(reduce_add(reduce_row(op, x, n)), static_cast<T>(n), eps)};
+template <class T> inline Stats<T> row_stats(const T* x, int64_t n, double eps) {
+  const T mean = row_mean(x, n);
+  return {mean, rstd_of(Vec<T>(row_squares(x, n, mean)), static_cast<T>(n), eps)[0]};
 }
 
 // y = (x - mean) * scale + shift over a contiguous run, with one scale and shift.

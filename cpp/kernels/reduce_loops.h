@@ -273,13 +273,18 @@ template <class T, class F> inline Sums<T> reduce_terms(int64_t n, const F& f) {
       f(i + L, L, a, b);
       odd = combine(odd, Pair{a, b});
     }
-    for (bool second = false; i < end; i += L, second = true) {
+    // Up to two more. A sum that is picked by its address would live in memory.
+    const auto take = [&](const Pair& sum) CR_LAMBDA_INLINE {
       Vec<T> a, b;
       f(i, static_cast<int>(end - i < L ? end - i : L), a, b);
-      Pair& to = second ? odd : even;
-      to = combine(to, Pair{a, b});
-    }
-    tree.push(combine(even, odd), combine);
+      i += L;
+      return combine(sum, Pair{a, b});
+    };
+    if (i < end) even = take(even);
+    if (i < end) odd = take(odd);
+    even = combine(even, odd);
+    if (n <= block) return {reduce_add(even.a), reduce_add(even.b)};
+    tree.push(even, combine);
   }
   const Pair sum = tree.finish(zero, combine);
   return {reduce_add(sum.a), reduce_add(sum.b)};
