@@ -171,3 +171,26 @@ def test_gradient_at_the_kinks():
             array(cr.autograd.grad(edges.clamp(**bounds).sum(), edges)[0]), [1, 1, 1]
         )
     np.testing.assert_array_equal(array(cr.autograd.grad(edges.clamp(-1, 1).sum(), edges)[0]), [1, 1, 1])
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_layer_norm_adds_to_what_its_input_was_given(kept):
+    """A residual connection: the layer's kernel adds to the gradient that came past it, unless somebody looks at it."""
+    r = np.random.default_rng(0)
+    data, w, b, g = (cr.tensor(r.standard_normal(s)) for s in ((7, 33), (33,), (33,), (7, 33)))
+
+    def gradients(residual):
+        x = data.clone().requires_grad_()
+        h = x * 2
+        if kept:
+            h.retain_grad()
+        y = cr.nn.functional.layer_norm(h, (33,), w, b)
+        other = (h * 3 if residual else h.detach()) * g
+        (other.sum() + (y * g).sum()).backward()
+        return x.grad, h.grad if kept else None
+
+    both, at = gradients(True)
+    alone, _ = gradients(False)
+    np.testing.assert_allclose(array(both), array(alone + 6 * g), rtol=1e-13)
+    if kept:
+        np.testing.assert_allclose(array(at), array(both) / 2, rtol=1e-13)

@@ -59,6 +59,7 @@ void grad_rows(const RowNormGradArgs& a, int64_t first, int64_t last, T* weights
   const T *g = static_cast<const T*>(a.grad), *x = static_cast<const T*>(a.x);
   const T *weight = static_cast<const T*>(a.weight), *mean = static_cast<const T*>(a.mean);
   const T* rstd = static_cast<const T*>(a.rstd);
+  const T* sum = static_cast<const T*>(a.sum);
   T* dx = static_cast<T*>(a.dx);
   const int64_t n = a.n;
   const Vec<T> one = T(1);
@@ -86,8 +87,11 @@ void grad_rows(const RowNormGradArgs& a, int64_t first, int64_t last, T* weights
                        CR_LAMBDA_INLINE {
                          const Vec<T> v = Vec<T>::load(r.g + i, count);
                          const Vec<T> xhat = (Vec<T>::load(r.x + i, count) - r.mean) * r.rstd;
-                         if constexpr (to_x)
-                           put(r.rstd * ((v * w - r.shift) - xhat * r.along), r.dx + i, count, streamed);
+                         if constexpr (to_x) {
+                           Vec<T> y = r.rstd * ((v * w - r.shift) - xhat * r.along);
+                           if (sum != nullptr) y = Vec<T>::load(sum + (r.dx - dx) + i, count) + y;
+                           put(y, r.dx + i, count, streamed);
+                         }
                          dw = fma(v, xhat, dw);
                          db += v;
                        };
@@ -101,17 +105,20 @@ void grad_rows(const RowNormGradArgs& a, int64_t first, int64_t last, T* weights
       if constexpr (to_parameters) dw.store(weights + i, count), db.store(biases + i, count);
     });
   };
-  // The sums of the next two rows are on their way while two are finished.
+  // The sums of the next two rows are on their way while two are finished; of long rows, the first cache holds only two.
+  const int64_t lead = n * int64_t{sizeof(T)} <= 2048 ? 2 : 0, further = (2 + lead) * n;
   Row r{nullptr, nullptr, nullptr, T(0), T(0), T(0), T(0)}, s = r;
-  for (int64_t k = first - 2; k < last; k += 2) {
-    const Row next = k + 2 < last ? row_at(k + 2) : r, second = k + 3 < last ? row_at(k + 3) : s;
+  for (int64_t k = first - lead; k < last; k += 2) {
+    const int64_t at = k + lead;
+    const Row next = at < last ? row_at(at) : r, second = at + 1 < last ? row_at(at + 1) : s;
+    if (lead == 0) r = next, s = second;
     if (k + 1 == last) {
       each([&](int64_t i, int count, const Vec<T>& w, Vec<T>& dw, Vec<T>& db)
                CR_LAMBDA_INLINE { add(r, i, count, w, dw, db); });
     } else if (k >= first) {
       each([&](int64_t i, int count, const Vec<T>& w, Vec<T>& dw, Vec<T>& db) CR_LAMBDA_INLINE {
-        prefetch(r.g + 4 * n + i), prefetch(r.x + 4 * n + i);
-        prefetch(s.g + 4 * n + i), prefetch(s.x + 4 * n + i);
+        prefetch(r.g + further + i), prefetch(r.x + further + i);
+        prefetch(s.g + further + i), prefetch(s.x + further + i);
         add(r, i, count, w, dw, db);
         add(s, i, count, w, dw, db);
       });

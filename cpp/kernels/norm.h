@@ -18,10 +18,10 @@ struct RowNormArgs {
 };
 CR_KERNEL(row_norm, RowNormArgs)
 
-// Any of the three results may be null.
+// Any of the three results may be null. Where there is a `sum`, which may be dx itself, dx is added to it.
 struct RowNormGradArgs {
   DType dtype;
-  const void *grad, *x, *weight, *mean, *rstd;
+  const void *grad, *x, *weight, *mean, *rstd, *sum;
   void *dx, *dweight, *dbias;
   int64_t rows, n;
 };

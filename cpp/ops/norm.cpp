@@ -3,6 +3,7 @@
 //   dx = rstd * (gw - mean(gw) - xhat * mean(gw * xhat)),   dweight = sum(g * xhat),   dbias = sum(g)
 #include "ops/norm.h"
 
+#include "autograd/accumulate.h"
 #include "autograd/record.h"
 #include "kernels/norm.h"
 #include "ops/elementwise.h"
@@ -67,12 +68,13 @@ void run_row_norm(const Launch& l) {
                      l.out(0).bytes(), a.subtract ? l.out(2).bytes() : nullptr, l.out(1).bytes(), a.rows, a.n,
                      a.eps});
 }
-// grad, x, weight, rstd, mean -> dx, dweight, dbias
+// grad, x, weight, rstd, mean, sum -> sum + dx, dweight, dbias
 void run_row_norm_grad(const Launch& l) {
   const auto& a = l.attrs<RowAttrs>();
   kernels::row_norm_grad({l.in(0).dtype(), l.in(0).bytes(), l.in(1).bytes(), bytes_or_null(l.in(2)),
-                          bytes_or_null(l.in(4)), l.in(3).bytes(), bytes_or_null(l.out(0)),
-                          bytes_or_null(l.out(1)), bytes_or_null(l.out(2)), a.rows, a.n});
+                          bytes_or_null(l.in(4)), l.in(3).bytes(), bytes_or_null(l.in(5)),
+                          bytes_or_null(l.out(0)), bytes_or_null(l.out(1)), bytes_or_null(l.out(2)), a.rows,
+                          a.n});
 }
 const Primitive kLayerNorm{"layer_norm", run_row_norm, sizeof(RowAttrs)};
 const Primitive kRmsNorm{"rms_norm", run_row_norm, sizeof(RowAttrs)};
@@ -114,9 +116,13 @@ Tensor row_norm(const char* op, const Tensor& input, const Dims& shape, const Te
                         recorded_grads(g, v, weight, over, params, attrs.subtract, attrs.eps, {}, {});
                     return {r.dx, r.dweight, r.dbias};
                   }
-                  const Tensor dx = wanted(need[0], v), dw = wanted(need[1], weight), db = wanted(need[2], b);
+                  const Tensor dw = wanted(need[1], weight), db = wanted(need[2], b);
                   const Tensor gc = raw(g), xc = raw(v), wc = raw(weight);
-                  launch(kRowNormGrad, {&dx, &dw, &db}, {&gc, &xc, &wc, &rstd, &mean}, attrs);
+                  // Where x is used elsewhere, too: what that has given.
+                  Tensor sum = need[0] ? take_waiting(need, 0, gc) : Tensor();
+                  if (sum.defined() && !sum.is_contiguous()) sum = raw(sum);
+                  const Tensor dx = sum.defined() ? room_for_sum(sum) : wanted(need[0], v);
+                  launch(kRowNormGrad, {&dx, &dw, &db}, {&gc, &xc, &wc, &rstd, &mean, &sum}, attrs);
                   return {dx, dw, db};
                 });
 }
