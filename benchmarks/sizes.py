@@ -15,8 +15,8 @@ from timing import LIBRARIES, installed, servers, time_row
 from work_kernels import numpy_matmul
 
 # fmt: off
-SIZES = [8, 12, 16, 24, 31, 33, 48, 63, 65, 80, 96, 100, 127, 129, 192, 200, 250, 256, 300, 384, 500, 511, 768, 1000,
-         1500, 2048]
+SIZES = [8, 12, 16, 24, 31, 33, 48, 63, 65, 80, 96, 100, 127, 129, 192, 200, 250, 256, 300, 384, 500, 511, 512, 768,
+         1000, 1024, 1500, 2048]
 # fmt: on
 
 

@@ -22,15 +22,16 @@ CR_INLINE int tile_height(int64_t m) { return static_cast<int>(ceil_div(m, ceil_
 // Panels of rows: `tall` of h, then some of h - 1.
 struct RowPanels {
   int64_t count, h, tall;
-  explicit RowPanels(int64_t m)
-      : count(ceil_div(m, kTileRows)), h(ceil_div(m, count)), tall(m - count * (h - 1)) {}
+  explicit RowPanels(int64_t m, int64_t most_rows = kTileRows)
+      : count(ceil_div(m, most_rows)), h(ceil_div(m, count)), tall(m - count * (h - 1)) {}
   int64_t first_row(int64_t panel) const { return panel * h - most<int64_t>(0, panel - tall); }
   int height(int64_t panel) const { return static_cast<int>(panel < tall ? h : h - 1); }
 };
 
 inline constexpr int64_t kTogether = 4;          // tiles that meet a K block in a row, when there are several
-inline constexpr int64_t kGroupK = 4;            // K blocks that a tile meets in a row, at most
-inline constexpr int64_t kRowBytes = 256 << 10;  // of packed A: it stays in the second cache while B passes
+inline constexpr int64_t kGroupK = 8;            // K blocks that a tile meets in a row, at most
+inline constexpr int64_t kGroupPackedK = 4;      // with A packed
+inline constexpr int64_t kRowBytes = 256 << 10;  // of A: it stays in the second cache while B passes
 inline constexpr int64_t kSlabBytes = 2 << 20;   // of packed B
 inline constexpr int64_t kNearBytes = 256 << 10;  // of c: the second cache may hold it already
 
@@ -44,6 +45,8 @@ template <class T> struct Slab {
   T* pb;         // packed B: [K block][panel], or null
   T* tail;       // with B in place: its last panel, packed, when that is not whole registers; else null
   int64_t step;  // panels of A in hand
+  // Panels of A that the first panel of B meets begin with `first`, those that the last meets end before `last`.
+  int64_t first, last;
   int64_t ip0 = 0;
 
   int64_t cols() const { return ceil_div(n, kPanel<T>); }
@@ -112,8 +115,7 @@ template <class T> struct Slab {
   void multiply_rows() const {
     constexpr int P = kPanel<T>, W = Reg<T>::W;
     const bool finished = k0 + kn >= p.k;
-    const int64_t i = rows.first_row(ip0), count = least(step, rows.count - ip0),
-                  tall = least(count, most<int64_t>(0, rows.tall - ip0));
+    const int64_t i = rows.first_row(ip0), stop = least(ip0 + step, rows.count);
     const T* const a = pa ? pa : p.a.at(i, k0);
     const T* b = pb ? pb : p.b.at(k0, j0);
     ptrdiff_t ldb = pb ? P : p.b.row, b_block = pb ? cols() * P * block : kBlockK * p.b.row;
@@ -130,9 +132,9 @@ template <class T> struct Slab {
                    finished && p.relu,
                    p.m * p.n * int64_t{sizeof(T)} > kNearBytes};
     // Stores only what changes: whoever reads what has just been stored in other pieces waits for all stores before it.
-    const auto multiply = [&](int64_t before, int64_t panels, int64_t h) CR_LAMBDA_INLINE {
-      const int64_t row = before * rows.h;
-      const T* const from = a + (pa ? row * block : row * p.a.row);
+    const auto multiply = [&](int64_t ip, int64_t panels, int64_t h) CR_LAMBDA_INLINE {
+      const int64_t row = rows.first_row(ip) - i;
+      const T* const from = a + (pa ? (ip - ip0) * rows.h * block : row * p.a.row);
       out.c = c + row * p.ldc;
       out.old = out.c;
       if (row_bias) out.row_bias = row_bias + row;
@@ -154,8 +156,10 @@ template <class T> struct Slab {
           b_block = P * kBlockK;
         }
       }
-      if (tall > 0) multiply(0, tall, rows.h);
-      if (tall < count) multiply(tall, count - tall, rows.h - 1);
+      const int64_t ip = left == n ? most(ip0, first) : ip0, end = left <= P ? least(stop, last) : stop,
+                    low = least(most(ip, rows.tall), end);
+      if (ip < low) multiply(ip, low - ip, rows.h);
+      if (low < end) multiply(low, end - low, rows.h - 1);
       if (out.col_bias) out.col_bias += P;
     }
   }
@@ -164,7 +168,7 @@ template <class T> struct Slab {
   // power of two apart, would push each other out of the first cache.
   [[gnu::noinline]] void multiply_blocks(TileFn<T> fn, int64_t h, const T* a, const T* b, ptrdiff_t ldb,
                                          ptrdiff_t b_block, const TileOut<T>& end) const {
-    constexpr int P = kPanel<T>, kTogether = 4;
+    constexpr int P = kPanel<T>;
     alignas(64) T sums[kTogether * kTileRows * P];
     const ptrdiff_t a_block = pa ? step * rows.h * block : kBlockK * p.a.col;
     TileOut<T> out = end;
@@ -201,24 +205,27 @@ inline constexpr int64_t kPartBytes = 8 << 20;  // of parts of sums that wait to
 template <class T> bool packs_b(const Product<T>& p) {
   return p.b.col != 1 || (p.m > 4 * kTileRows && p.k * p.n * int64_t{sizeof(T)} > 40960);
 }
-// A in place: while columns are too few to repay its packing, the cache lines that a tile touches are used up soon, and
-// its rows do not push each other out of the first cache. A tile of few rows reads few streams.
-template <class T> bool packs_a(const Product<T>& p) {
-  if (p.a.col != 1) return p.n > kPanel<T>;
-  const bool conflicts = p.a.row * ptrdiff_t{sizeof(T)} % 4096 == 0;
-  return p.n > (kTileRows > 8 || conflicts ? 8 * kPanel<T> : 512);
+// A in place when its rows are contiguous: a tile reads them as a few long streams, as fast as packed panels.
+template <class T> bool packs_a(const Product<T>& p) { return p.a.col != 1 && p.n > kPanel<T>; }
+// Of lines a multiple of 4 KB apart, the first cache holds eight: those of seven rows, and one of B.
+template <class T> RowPanels row_panels(const Product<T>& p, bool pack_a) {
+  const bool conflicts = !pack_a && p.a.row * ptrdiff_t{sizeof(T)} % 4096 == 0;
+  return RowPanels(p.m, conflicts ? least(7, kTileRows) : kTileRows);
 }
 
-// On the calling thread. m, n, k > 0.
-template <class T> void multiply_here(const Product<T>& p, bool pack_a, bool pack_b) {
+// On the calling thread. The first panel of B begins with panel `first` of A, its last ends before panel `last`: what
+// the two lack belongs to other threads. m, n, k > 0.
+template <class T>
+void multiply_here(const Product<T>& p, const RowPanels& rows, bool pack_a, bool pack_b, int64_t first,
+                   int64_t last) {
   constexpr int P = kPanel<T>;
   constexpr int64_t kSize = sizeof(T);
-  const RowPanels rows(p.m);
   const int64_t cols = ceil_div(p.n, P), block = least<int64_t>(kBlockK, p.k);
   int64_t kn = p.k, n = p.n, step = rows.count;  // divisions are long beside a small product
   if (p.k > kBlockK) {
     const int64_t blocks = ceil_div(p.k, kBlockK);
-    kn = ceil_div(blocks, ceil_div(blocks, kGroupK)) * block;  // slabs of equal size
+    const int64_t group = pack_a ? kGroupPackedK : kGroupK;
+    kn = ceil_div(blocks, ceil_div(blocks, group)) * block;  // slabs of equal size
   }
   if (pack_b) {
     const int64_t most_cols = most<int64_t>(1, kSlabBytes / (kn * P * kSize));
@@ -248,22 +255,28 @@ template <class T> void multiply_here(const Product<T>& p, bool pack_a, bool pac
               pack_a ? packed.p : nullptr,
               pack_b ? pb : nullptr,
               tail ? (on_stack ? small : pb) : nullptr,
-              step}
+              step,
+              j == 0 ? first : 0,
+              j + n >= p.n ? last : rows.count}
           .multiply();
 }
 
-// Cuts c into gm x gn parts, one a thread, with the shortest time for the longest part.
+// Cuts c into gm x gn parts, one a thread, which may share a panel of B, with the shortest time for the longest part.
 struct Grid {
   int64_t gm = 1, gn = 1;
   template <class T> Grid(const Product<T>& p, bool pack_a, bool pack_b, int64_t parts) {
-    constexpr int64_t kPack = 14;  // to pack a value takes as long as so many multiplications
+    constexpr int64_t kPack = 14;    // to pack a value takes as long as so many multiplications,
+    constexpr int64_t kLine = 1024;  // and a line of c that two threads write as so many
     const int64_t cols = ceil_div(p.n, kPanel<T>);
     int64_t shortest = -1;
     for (int64_t i = 1; i <= parts; ++i) {
       if (parts % i != 0) continue;
       const int64_t r = least(i, ceil_div(p.m, 4)), c = least(parts / i, cols);
-      const int64_t m = ceil_div(p.m, r), n = ceil_div(cols, c) * kPanel<T>;
-      const int64_t time = m * n + kPack * ((pack_a ? m : 0) + (pack_b ? n : 0)) + (m + n) / 8;
+      const int64_t m = ceil_div(p.m, r), n = ceil_div(cols * kPanel<T>, c);
+      const int64_t slabs =
+          ceil_div(n * least(p.k, kGroupPackedK * kBlockK) * int64_t{sizeof(T)}, kSlabBytes);
+      const int64_t time = m * n + kPack * ((pack_a ? m * slabs : 0) + (pack_b ? n : 0)) + (m + n) / 8 +
+                           (c > 1 ? m * kLine / p.k : 0);
       if (shortest >= 0 && time > shortest) continue;
       shortest = time;
       gm = r;
@@ -277,25 +290,34 @@ struct Grid {
 template <class T> void multiply_tiles(const Product<T>& p, bool threads) {
   constexpr int P = kPanel<T>;
   const bool pack_a = packs_a(p), pack_b = packs_b(p);
-  if (!threads) return multiply_here(p, pack_a, pack_b);
+  if (!threads) {
+    const RowPanels rows = row_panels(p, pack_a);
+    return multiply_here(p, rows, pack_a, pack_b, 0, rows.count);
+  }
   int64_t parts = num_threads();
   if (!pack_a && !pack_b) parts *= most<int64_t>(1, p.m * p.n * p.k / kTaskWork / parts);
   const Grid g(p, pack_a, pack_b, parts);
   const int64_t cols = ceil_div(p.n, P);
+  const bool narrow = p.n - (cols - 1) * P <= Reg<T>::W;
   parallel_for(g.gm * g.gn, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const int64_t i = t / g.gn, j = t % g.gn;
       const int64_t i0 = i * p.m / g.gm, i1 = (i + 1) * p.m / g.gm;
-      const int64_t j0 = j * cols / g.gn * P, j1 = least((j + 1) * cols / g.gn * P, p.n);
       Product<T> part = p;
       part.m = i1 - i0;
+      // Tiles are counted along the panels of B. One of a single register takes half the time of another; with few
+      // rows, whose sums are too few to keep the machine busy, two thirds.
+      const RowPanels panels = row_panels(part, pack_a);
+      const int64_t rows = panels.count, tiles = cols * rows - (narrow ? rows / (kTileRows > 8 ? 2 : 3) : 0);
+      const int64_t x0 = j * tiles / g.gn, x1 = j + 1 < g.gn ? (j + 1) * tiles / g.gn : cols * rows;
+      const int64_t j0 = x0 / rows * P, j1 = least(ceil_div(x1, rows) * P, p.n);
       part.n = j1 - j0;
       part.a.p = p.a.at(i0, 0);
       part.b.p = p.b.at(0, j0);
       part.c += i0 * p.ldc + j0;
       if (p.row_bias) part.row_bias += i0;
       if (p.col_bias) part.col_bias += j0;
-      multiply_here(part, pack_a, pack_b);
+      multiply_here(part, panels, pack_a, pack_b, x0 % rows, (x1 - 1) % rows + 1);
     }
   });
 }
