@@ -267,6 +267,11 @@ struct Grid {
   template <class T> Grid(const Product<T>& p, bool pack_a, bool pack_b, int64_t parts) {
     constexpr int64_t kPack = 14;    // to pack a value takes as long as so many multiplications,
     constexpr int64_t kLine = 1024;  // and a line of c that two threads write as so many
+    constexpr int64_t kLineBytes = 64;
+    const bool shares =
+        (reinterpret_cast<uintptr_t>(p.c) | static_cast<uintptr_t>(p.ldc * ptrdiff_t{sizeof(T)})) %
+            kLineBytes !=
+        0;  // lines of c, where columns are cut
     const int64_t cols = ceil_div(p.n, kPanel<T>);
     int64_t shortest = -1;
     for (int64_t i = 1; i <= parts; ++i) {
@@ -276,7 +281,7 @@ struct Grid {
       const int64_t slabs =
           ceil_div(n * least(p.k, kGroupPackedK * kBlockK) * int64_t{sizeof(T)}, kSlabBytes);
       const int64_t time = m * n + kPack * ((pack_a ? m * slabs : 0) + (pack_b ? n : 0)) + (m + n) / 8 +
-                           (c > 1 ? m * kLine / p.k : 0);
+                           (c > 1 && shares ? m * kLine / p.k : 0);
       if (shortest >= 0 && time > shortest) continue;
       shortest = time;
       gm = r;
