@@ -238,7 +238,8 @@ template <class T> CR_INLINE T fma_scalar(T a, T b, T c) {
 #endif
 }
 
-// Where a tile's sums go: c = alpha * sum + beta * old, then + bias, then the ReLU. beta == 0 does not read old, which is c unless told.
+// Where a tile's sums go: c = alpha * sum + beta * old, then + bias, then the ReLU. beta == 0 does not read old, which is c
+// unless told.
 template <class T> struct TileOut {
   T* c = nullptr;
   ptrdiff_t ldc = 0;
@@ -374,7 +375,7 @@ CR_INLINE void sum_tile(typename Reg<T>::V (&acc)[R][NV], int64_t kn, Rows a, co
 // What is left to do with sums: to store them or to add them, with a bias of columns, or more than that.
 enum class Ending { kStore, kAdd, kMore };
 template <class T> [[gnu::noinline]] Ending ending(const TileOut<T>& o) {
-  if (o.alpha != T(1) || o.tail != Reg<T>::W || o.row_bias || o.relu) return Ending::kMore;
+  if (o.alpha != T(1) || o.tail != Reg<T>::W || o.row_bias) return Ending::kMore;
   return o.beta == T(0) ? Ending::kStore : o.beta == T(1) ? Ending::kAdd : Ending::kMore;
 }
 
@@ -402,12 +403,27 @@ void tile(int kn, const T* a, ptrdiff_t a_row, ptrdiff_t a_col, const T* b, ptrd
       sum_tile<T>(acc, kn, PackedRows<T, R>{a, R}, b, ldb);
     else
       sum_tile<T>(acc, kn, StridedRows<T, R>(a, a_row, a_col), b, ldb);
-    if (end !=
-        Ending::kMore) {  // straight from the registers; -0 is what a sum does not see, whatever its sign
+    // Straight from the registers, if it may be; -0 is what a sum does not see, whatever its sign.
+    if (end != Ending::kMore) {
       typename X::V bias[NV];
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) bias[v] = o.col_bias ? X::load(o.col_bias + v * X::W) : X::set1(T(-0.0));
-      if (end == Ending::kStore) {
+      bool add = end == Ending::kAdd;
+      if (o.relu) {
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+          for (int v = 0; v < NV; ++v) {
+            if (add) acc[r][v] = acc[r][v] + X::load(old + v * X::W);
+            acc[r][v] = rectified<T>(acc[r][v] + bias[v]);
+          }
+          if (add) old = next_row(old, o.ld_old);
+        }
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) bias[v] = X::set1(T(-0.0));
+        add = false;
+      }
+      if (!add) {
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r, c = next_row(c, ldc)) {
 #pragma GCC unroll 4
