@@ -213,9 +213,14 @@ template <class V> CR_INLINE V sigmoid_float(const V& x0) {
   const V c = 0x1.88p-64f, x = greater(V(-105), lesser(V(40), x0));
   const V magic = 0x1.8p20f, sum = fma(x, V(-0x1.715476p0f), magic), n = sum - magic;
   const V r = fma(n, V(0x1.0bfbe8p-15f), fma(n, V(0x1.62ep-1f), x));
-  const V p = poly(r, 0x1.defbf2p-1f, -0x1.defbf4p-1f, 0x1.df0f22p-2f, -0x1.3f4af6p-3f);
   const V s = from_bits(bits(pick(power_above, bits(sum))) + (bits(sum) << 20));
-  return c / fma(s, p, c);
+  const auto power = [&r](float first) CR_LAMBDA_INLINE {
+    return poly(r, first, -0x1.defbf4p-1f, 0x1.df0f22p-2f, -0x1.3f4af6p-3f);
+  };
+  constexpr float first = 0x1.defbf2p-1f;
+  if constexpr (has_fma) return c / fma(s, power(first), c);
+  // Where the product is rounded, too, what it adds to the larger of s and c is kept small.
+  return c / (greater(s, c) + fma(s, power(first - 1), lesser(s, c)));
 }
 CR_INLINE Vec<float> sigmoid(const Vec<float>& x) { return sigmoid_float(x); }
 CR_INLINE Pair<float> sigmoid(const Pair<float>& x) { return sigmoid_float(x); }
