@@ -1,5 +1,4 @@
-#include "ops/elementwise.h"
-
+// The lines of the table with two arguments, and what else is made of two and three element by element.
 #include <algorithm>
 #include <memory>
 
@@ -7,8 +6,9 @@
 #include "autograd/record.h"
 #include "core/loop.h"
 #include "core/shape_checks.h"
-#include "kernels/elementwise.h"
+#include "ops/elementwise.h"
 #include "ops/fill.h"
+#include "ops/loop_primitive.h"
 #include "ops/probe.h"
 #include "ops/reduce.h"
 #include "ops/views.h"
@@ -16,188 +16,6 @@
 namespace chainrule {
 
 using namespace neutral;
-
-namespace {
-
-ElementwiseLoops loops;
-
-// Which dtypes a line computes in and gives: number (any but bool), floating (integers become the default dtype),
-// rounding (integers are their own result), truth (bool, whatever it reads), bits (integers and bool).
-enum class Kind { number, floating, rounding, truth, bits };
-
-struct LoopAttrs {
-  DType compute;
-  double params[2];
-};
-
-// An elementwise primitive knows its row; the loop is chosen by the dtype computed in.
-struct LoopPrimitive : Primitive {
-  const Loop* table = nullptr;  // by dtype, or by floating dtype for derivatives
-  bool by_floating = false;
-  bool gives_bool = false;  // the loop writes truth values, whatever it computes in
-};
-
-void run_elementwise(const Launch& l) {
-  const auto& p = static_cast<const LoopPrimitive&>(l.primitive);
-  const auto& attrs = l.attrs<LoopAttrs>();
-  LoopSpec spec;
-  spec.out_count = l.out_count;
-  for (int i = 0; i < l.out_count; ++i) spec.outs[i] = &l.out(i);
-  spec.in_count = l.in_count;
-  for (int i = 0; i < l.in_count; ++i) {
-    spec.ins[i] = &l.in(i);
-    spec.in_types[i] = attrs.compute;
-  }
-  spec.out_types[0] = spec.out_types[1] = p.gives_bool ? DType::Bool : attrs.compute;
-  spec.params = attrs.params;
-  spec.takes_single = is_floating(attrs.compute) && !p.gives_bool;
-  run_loop(p.table[static_cast<int>(attrs.compute) - (p.by_floating ? static_cast<int>(DType::Float32) : 0)],
-           spec);
-}
-
-LoopPrimitive value_primitive(const char* name, Kind kind, const Loop* table) {
-  return {{name, run_elementwise, sizeof(LoopAttrs)}, table, false, kind == Kind::truth};
-}
-LoopPrimitive derivative_primitive(const char* name, const Loop* table) {
-  return {{name, run_elementwise, sizeof(LoopAttrs)}, table, true};
-}
-
-constexpr double kNoParams[2] = {};
-
-LoopAttrs attrs_of(DType compute, const double* p) {
-  return p == nullptr ? LoopAttrs{compute, {}} : LoopAttrs{compute, {p[0], p[1]}};
-}
-
-// Can a loop write its result into `out`, as out= asks? Then the write is counted. Not where `out` has to be resized or
-// converted to, or is refused because of a graph, and not over what the loop has yet to read: then the result is made
-// apart, and the caller copies it.
-bool takes_result(const char* op, const Tensor& out, const Dims& sizes, DType dtype, TensorPtrs ins) {
-  if (!out.defined() || out.dtype() != dtype || !(out.sizes() == sizes) || recording(out)) return false;
-  for (const Tensor* in : ins)
-    if (recording(*in) || may_overlap_partly(out, *in)) return false;
-  before_write(op, out);
-  out.count_write();
-  return true;
-}
-
-// ---- one argument ----
-
-// A line of the table, as the recorded op needs it.
-struct UnaryOp {
-  const char* name;
-  Kind kind;
-  bool uses_x = false, uses_y = false;  // what its derivative is written in
-  Tensor (*dx)(const Tensor& g, const Tensor& x, const Tensor& y,
-               const double* p) = nullptr;  // of recorded ops
-  LoopPrimitive value{}, slope{};
-};
-
-template <class F> UnaryOp unary_op(const char* name, Kind kind) {
-  constexpr Probe uses = F::dx(Probe(), Probe(true, false, false), Probe(false, false, true), kNoParams);
-  static_assert(!(uses.first && uses.result), "a derivative is written in x or in y, not in both");
-  return {name, kind, uses.first, uses.result,
-          [](const Tensor& g, const Tensor& x, const Tensor& y, const double* p) -> Tensor {
-            return F::dx(g, x, y, p);
-          }};
-}
-
-// clang-format off
-#define UNARY(name, kind, ...) unary_op<fn::name##_fn>(#name, Kind::kind),
-#define UNARY_P(name, kind, ...) UNARY(name, kind)
-#define PREDICATE(name, ...) {#name, Kind::truth},
-#define BINARY(...)
-#define COMPARE(...)
-#define BITWISE(...)
-UnaryOp unary_ops[] = {
-#include "ops/elementwise_table.inc"
-};
-#undef UNARY
-#undef UNARY_P
-#undef PREDICATE
-#undef BINARY
-#undef COMPARE
-#undef BITWISE
-// clang-format on
-
-const UnaryOp& op_of(Unary f) { return unary_ops[static_cast<int>(f)]; }
-
-bool is_itself(Unary f, const Tensor& x) {
-  if (op_of(f).kind == Kind::rounding) return !x.is_floating();
-  return f == Unary::sign && x.dtype() == DType::Bool;
-}
-
-DType compute_dtype(const UnaryOp& f, const Tensor& x) {
-  if (f.kind == Kind::floating && !x.is_floating()) return default_dtype();
-  CR_CHECK(f.value.table[static_cast<int>(x.dtype())] != nullptr, f.name, ": not implemented for ",
-           name_of(x.dtype()));
-  return x.dtype();
-}
-
-void run(const UnaryOp& f, const Tensor& out, const Tensor& x, DType compute, const double* p) {
-  launch(f.value, {&out}, {&x}, attrs_of(compute, p));
-}
-
-// g, s -> dx, where s is x or y.
-Tensor gradient(const UnaryOp& f, const Tensor& g, const Tensor& s, const double* p) {
-  if (!(f.uses_x || f.uses_y) || (grad_enabled && (g.requires_grad() || s.requires_grad())))
-    return f.dx(g, s, s, p == nullptr ? kNoParams : p);
-  Tensor dx = room_for(g, s);
-  launch(f.slope, {&dx}, {&g, &s}, attrs_of(s.dtype(), p));
-  return dx;
-}
-
-auto closure(const UnaryOp& f, const Tensor& x, const Tensor& y, const double* p) {
-  SavedTensor s = f.uses_x ? saved(x) : f.uses_y ? saved_result(y) : SavedTensor();
-  const LoopAttrs keep = attrs_of(DType::Bool, p);
-  return [&f, s = std::move(s), keep](const Tensor& g) { return gradient(f, g, *s, keep.params); };
-}
-
-// In the place of `before`, x holds the result.
-void record_write_of(const UnaryOp& f, const Tensor& before, const Tensor& x, const double* p) {
-  const Tensor* in = &x;
-  record_write_node(x, detail::make_node(f.name, &in, 1, closure(f, before, x, p)));
-}
-
-}  // namespace
-
-Tensor apply(Unary row, const Tensor& x, const double* p, const Tensor& out) {
-  const UnaryOp& f = op_of(row);
-  if (is_itself(row, x)) return clone(x);
-  const DType compute = compute_dtype(f, x), result = f.kind == Kind::truth ? DType::Bool : compute;
-  const Tensor y =
-      takes_result(f.name, out, x.sizes(), result, {&x}) ? out : empty_in_layout(x, x.sizes(), result);
-  run(f, y, x, compute, p);
-  if (f.kind == Kind::truth || !recording(x)) return y;
-  return record(f.name, y, {&x}, closure(f, x, y, p));
-}
-
-const Tensor& apply_in_place(Unary row, const Tensor& x, const double* p) {
-  const UnaryOp& f = op_of(row);
-  if (f.kind == Kind::truth || is_itself(row, x)) {
-    before_write(f.name, x);
-    if (f.kind == Kind::truth) return copy_(x, apply(row, x));
-    x.count_write();
-    return x;
-  }
-  const DType compute = compute_dtype(f, x);
-  CR_CHECK(compute == x.dtype(), f.name, "_: result type ", name_of(compute),
-           " can't be cast to the desired output type ", name_of(x.dtype()));
-  before_write(f.name, x);
-  const bool recorded = recording(x);
-  const Tensor before = recorded && f.uses_x ? clone(x) : x;
-  run(f, x, before, compute, p);
-  x.count_write();  // before saving: the saved result is the tensor after this write
-  if (recorded) record_write_of(f, before, x, p);
-  return x;
-}
-
-void record_applied(Unary f, const Tensor& x) { record_write_of(op_of(f), x, x, nullptr); }
-
-Tensor derivative(Unary row, const Tensor& g, const Tensor& x, const double* p) {
-  return gradient(op_of(row), expand(g, x.sizes()), x, p);
-}
-
-// ---- two arguments ----
 
 namespace {
 
@@ -329,7 +147,7 @@ std::array<Tensor, 2> both_gradients(const BinaryOp& f, const Tensor& g, const T
 
 void run_add_term(const Tensor& out, const Tensor& x, const Tensor& a, const Tensor& b, double scale,
                   Term term) {
-  static const LoopPrimitive primitive = derivative_primitive("add_term", loops.add_term);
+  static const LoopPrimitive primitive = derivative_primitive("add_term", elementwise_loops.add_term);
   launch(primitive, {&out}, {&x, &a, &b}, LoopAttrs{out.dtype(), {scale, static_cast<double>(term)}});
 }
 
@@ -423,20 +241,15 @@ const Tensor& apply_in_place(Binary row, const Tensor& a, const Tensor& b) {
   return a;
 }
 
-void init_elementwise() {
-  kernels::fill_elementwise_loops({&loops});
-  for (int i = 0; i < static_cast<int>(Unary::count); ++i) {
-    UnaryOp& f = unary_ops[i];
-    f.value = value_primitive(f.name, f.kind, loops.unary[i].value);
-    f.slope = derivative_primitive(f.name, loops.unary[i].dx);
-  }
+void init_binary() {
   for (int i = 0; i < static_cast<int>(Binary::count); ++i) {
     BinaryOp& f = binary_ops[i];
-    f.value = value_primitive(f.name, f.kind, loops.binary[i].value);
-    f.da_loop = derivative_primitive(f.name, loops.binary[i].da);
-    f.db_loop = derivative_primitive(f.name, loops.binary[i].db);
-    f.both = derivative_primitive(f.name, loops.binary[i].both);
-    f.both_added = derivative_primitive(f.name, loops.binary[i].both_added);
+    const BinaryLoops& loops = elementwise_loops.binary[i];
+    f.value = value_primitive(f.name, f.kind, loops.value);
+    f.da_loop = derivative_primitive(f.name, loops.da);
+    f.db_loop = derivative_primitive(f.name, loops.db);
+    f.both = derivative_primitive(f.name, loops.both);
+    f.both_added = derivative_primitive(f.name, loops.both_added);
   }
 }
 
@@ -452,7 +265,7 @@ void run_where(const Launch& l) {
     spec.in_types[i] = i == 0 ? DType::Bool : t;
   }
   spec.out_types[0] = t;
-  run_loop(loops.where[size_of(t)], spec);
+  run_loop(elementwise_loops.where[size_of(t)], spec);
 }
 const Primitive kWhere{"where", run_where, 0};
 
