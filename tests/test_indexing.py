@@ -182,3 +182,11 @@ def test_integers_between_bounds(dtype):
     np.testing.assert_array_equal(x.clamp(20, 100).numpy(), a.clip(20, 100))
     np.testing.assert_array_equal(x.clamp(20, 99.5).numpy(), a.clip(20, 99.5))
     np.testing.assert_array_equal(x.numpy(), a)
+
+
+def test_gather_refuses_numbers_written_before_its_gradient():
+    x, index = cr.randn(3, 4, requires_grad=True), cr.tensor([[0, 1], [2, 3], [1, 1]])
+    y = x.gather(1, index)
+    index[0, 0] = 2
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
