@@ -92,6 +92,7 @@ void trim() {
 struct alignas(64) Header {
   Header* next;
   size_t bytes;
+  size_t used;        // of them, by the tensor that has it
   const void* giver;  // the thread that gave it back
 };
 // Its address tells threads apart.
@@ -127,6 +128,7 @@ Header* lists[kClasses];
 uint64_t allocations = 0;
 uint64_t last_taken[kClasses];  // by that count
 MemoryStats stats{};
+size_t slack = 0;  // of blocks in use, what their tensors do not use
 // What was live lately: the peak of this window of allocations, and of it and the one before.
 constexpr uint64_t kWindow = 20000;
 size_t window_peak = 0, recent_peak = 0;
@@ -159,7 +161,9 @@ void release_all() {
     }
 }
 
-void count_live(size_t bytes) {
+void count_live(Header* h, size_t bytes) {
+  h->used = bytes;
+  slack += h->bytes - bytes;
   stats.live += bytes;
   stats.peak = std::max(stats.peak, stats.live);
   if (++allocations % kWindow == 0) {
@@ -175,7 +179,7 @@ void count_live(size_t bytes) {
 constexpr size_t kMegabyte = size_t{1} << 20;
 bool holds_too_much(size_t more) {
   const size_t room = 8 * kMegabyte + std::min(recent_peak / 4, recent_peak / 10 + 40 * kMegabyte);
-  return stats.cached > room && stats.live + stats.cached + more > recent_peak + room;
+  return stats.cached > room && stats.live + slack + stats.cached + more > recent_peak + room;
 }
 
 // Gives back blocks of the sizes that were not asked for longest, until `more` bytes fit. All at once would make a
@@ -200,12 +204,12 @@ struct Taken {
   Header* block;
   bool too_much;  // is held in other blocks since an old peak was forgotten
 };
-Taken take(int size_class) {
+Taken take(int size_class, size_t rounded) {
   std::lock_guard lock(shared);
   last_taken[size_class] = allocations;
   Header* h = take_cached(size_class);
   if (h == nullptr) return {};
-  count_live(h->bytes);
+  count_live(h, rounded);
   return {h, allocations % kWindow == 0 && holds_too_much(0)};
 }
 
@@ -216,7 +220,7 @@ Header* take_larger(int size_class, size_t rounded) {
   if (!holds_too_much(rounded)) return nullptr;
   for (int c = size_class + 1; c <= std::min(size_class + kSteps / 2, kClasses - 1); ++c)
     if (Header* h = take_cached(c)) {
-      count_live(h->bytes);
+      count_live(h, rounded);
       return h;
     }
   return nullptr;
@@ -235,7 +239,7 @@ Header* fresh_block(int size_class, size_t rounded) {
   auto* h = static_cast<Header*>(block);
   h->bytes = rounded;
   std::lock_guard lock(shared);
-  count_live(rounded);
+  count_live(h, rounded);
   return h;
 }
 
@@ -261,7 +265,7 @@ void* cr_alloc(size_t bytes) {
   }
   size_t rounded;
   const int size_class = class_of(bytes, &rounded);
-  const Taken taken = take(size_class);
+  const Taken taken = take(size_class, rounded);
   if (taken.too_much) {
     make_room(0);
     trim();
@@ -277,14 +281,16 @@ void cr_free(void* block) {
   size_t rounded;
   Header*& list = lists[class_of(h->bytes, &rounded)];
   std::lock_guard lock(shared);
-  stats.live -= h->bytes;
+  stats.live -= h->used;
+  slack -= h->bytes - h->used;
   stats.cached += h->bytes;
   h->giver = &this_thread;
   h->next = std::exchange(list, h);
 #else
   {
     std::lock_guard lock(shared);
-    stats.live -= h->bytes;
+    stats.live -= h->used;
+    slack -= h->bytes - h->used;
   }
   large_free(h, sizeof(Header) + h->bytes);
 #endif
@@ -294,7 +300,7 @@ MemoryStats memory_stats() {
   const PoolStats small = pool_stats();
   std::lock_guard lock(shared);
   const size_t now = stats.live + small.live;
-  return {now, stats.cached + small.cached, stats.peak + small.live};
+  return {now, stats.cached + slack + small.cached, stats.peak + small.live};
 }
 
 void reset_peak() {
