@@ -372,10 +372,14 @@ CR_INLINE void sum_tile(typename Reg<T>::V (&acc)[R][NV], int64_t kn, Rows a, co
   }
 }
 
+// The ReLU of doubles goes through memory, for the wheel's size.
+template <class T> inline constexpr bool kRectifies = sizeof(T) == 4;
+
 // What is left to do with sums: to store them or to add them, with a bias of columns, or more than that.
 enum class Ending { kStore, kAdd, kMore };
 template <class T> [[gnu::noinline]] Ending ending(const TileOut<T>& o) {
-  if (o.alpha != T(1) || o.tail != Reg<T>::W || o.row_bias) return Ending::kMore;
+  if (o.alpha != T(1) || o.tail != Reg<T>::W || o.row_bias || (o.relu && !kRectifies<T>))
+    return Ending::kMore;
   return o.beta == T(0) ? Ending::kStore : o.beta == T(1) ? Ending::kAdd : Ending::kMore;
 }
 
@@ -409,7 +413,7 @@ void tile(int kn, const T* a, ptrdiff_t a_row, ptrdiff_t a_col, const T* b, ptrd
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) bias[v] = o.col_bias ? X::load(o.col_bias + v * X::W) : X::set1(T(-0.0));
       bool add = end == Ending::kAdd;
-      if (o.relu) {
+      if (kRectifies<T> && o.relu) {
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
