@@ -12,23 +12,12 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
+from test_nn_modules import numbers, state, value
 
 
 @pytest.fixture
 def torch():
     return pytest.importorskip("torch")
-
-
-def numbers(shape):
-    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-
-
-def value(t):
-    return t.detach().numpy()
-
-
-def state(module):
-    return {name: value(t) for name, t in module.state_dict().items()}
 
 
 class Net(nn.Module):

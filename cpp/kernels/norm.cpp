@@ -2,6 +2,7 @@
 #include "kernels/norm.h"
 
 #include "kernels/norm_loops.h"
+#include "kernels/sizes.h"
 
 namespace chainrule::CR_ISA {
 namespace {
@@ -16,10 +17,10 @@ template <class T> void row_norm_typed(const RowNormArgs& a) {
   const int64_t n = a.n;
   const bool streamed = streams(y, a.rows * n, n);
   const int64_t fitting = kTogetherBytes / (n * int64_t{sizeof(T)} + 1);
-  const int64_t together = fitting < 1 ? 1 : fitting < kTogether ? fitting : kTogether;
+  const int64_t together = least(most<int64_t>(1, fitting), kTogether);
   parallel_for(a.rows, even_grain(a.rows, 1 + reduce_grain / 2 / (n + 1)), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; row += together) {
-      const int64_t stop = row + together < end ? row + together : end;
+      const int64_t stop = least(row + together, end);
       T means[kTogether], squares[kTogether] = {};
       for (int64_t k = row; k < stop; ++k) {
         if (!streamed)  // arrives while the statistics are made

@@ -207,8 +207,7 @@ Tensor apply(Binary row, const Tensor& a, const Tensor& b, const Tensor& out) {
   // In the layout of an operand that has the result's shape.
   const Tensor y = into_out ? out : empty_in_layout(shape == a.sizes() ? a : b, shape, result);
   run(f, y, a, b, compute);
-  if (into_out) return y;
-  if (!has_derivative(f)) return y;
+  if (into_out || !has_derivative(f)) return y;
   if (recording(a, b)) return record(f.name, y, {&a, &b}, closure(f, a, b, y));
   y.impl()->wrapped_number = a.impl()->wrapped_number && b.impl()->wrapped_number;
   return y;

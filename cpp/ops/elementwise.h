@@ -31,12 +31,6 @@ inline Tensor apply(Binary f, const Scalar& a, const Tensor& b) { return apply(f
 #define COMPARE(name, ...) BINARY(name)
 #define BITWISE(name, ...) BINARY(name)
 #include "ops/elementwise_table.inc"
-#undef UNARY
-#undef UNARY_P
-#undef PREDICATE
-#undef BINARY
-#undef COMPARE
-#undef BITWISE
 
 Tensor pow(const Tensor& x, double n, const Tensor& out = {});
 // With PyTorch's rules for integers.

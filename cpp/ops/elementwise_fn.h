@@ -20,12 +20,6 @@ enum class Unary {
 #include "ops/elementwise_table.inc"
   count
 };
-#undef UNARY
-#undef UNARY_P
-#undef PREDICATE
-#undef BINARY
-#undef COMPARE
-#undef BITWISE
 enum class Binary {
 #define UNARY(...)
 #define UNARY_P(...)
@@ -36,12 +30,6 @@ enum class Binary {
 #include "ops/elementwise_table.inc"
   count
 };
-#undef UNARY
-#undef UNARY_P
-#undef PREDICATE
-#undef BINARY
-#undef COMPARE
-#undef BITWISE
 // clang-format on
 
 // What is added to x: scale * a, scale * (a * b), scale * (a / b), or scale * (a - x) from the nearer end, so that scale 1
@@ -108,12 +96,6 @@ template <class X> constexpr auto gelu_inner_dx(const X& x) { return kGelu1 + 3 
   };
 #define BITWISE(name, y_expr) COMPARE(name, y_expr)
 #include "ops/elementwise_table.inc"
-#undef UNARY
-#undef UNARY_P
-#undef PREDICATE
-#undef BINARY
-#undef COMPARE
-#undef BITWISE
 #undef P1
 #undef P2
 

@@ -45,12 +45,6 @@ template <class F> UnaryOp unary_op(const char* name, Kind kind) {
 UnaryOp unary_ops[] = {
 #include "ops/elementwise_table.inc"
 };
-#undef UNARY
-#undef UNARY_P
-#undef PREDICATE
-#undef BINARY
-#undef COMPARE
-#undef BITWISE
 // clang-format on
 
 const UnaryOp& op_of(Unary f) { return unary_ops[static_cast<int>(f)]; }
