@@ -1,14 +1,12 @@
 #include "kernels/elementwise.h"
 
-#include "kernels/rows.h"
+#include <algorithm>
+#include <type_traits>
+
 #include "simd/erfinv.h"
 #include "simd/math.h"
 
 namespace chainrule::CR_ISA {
-
-template <class T> inline constexpr bool on_vectors = false;
-template <> inline constexpr bool on_vectors<float> = true;
-template <> inline constexpr bool on_vectors<double> = true;
 
 // What the table's expressions ask of vectors beyond simd/math.h.
 template <class T> CR_INLINE Vec<T> zero(const Vec<T>&) { return Vec<T>(T{0}); }
@@ -36,9 +34,18 @@ template <class T> struct Input {
   const T* data;
   int64_t mask;
   Input(const LoopArgs& a, int k) : data(static_cast<const T*>(a.in[k])), mask(a.single[k] ? 0 : -1) {}
-  CR_INLINE Vec<T> at(int64_t i) const { return Vec<T>::load(data + (i & mask)); }
-  CR_INLINE Vec<T> at(int64_t i, int left) const { return Vec<T>::load(data + (i & mask), left); }
+  // The vector at i, where `left` elements are left: those beyond are zero.
+  CR_INLINE Vec<T> at(int64_t i, int64_t left) const {
+    const T* p = data + (i & mask);
+    return left >= Vec<T>::lanes ? Vec<T>::load(p) : Vec<T>::load(p, static_cast<int>(left));
+  }
 };
+template <class T> CR_INLINE void put(const Vec<T>& y, T* out, int64_t left) {
+  if (left >= Vec<T>::lanes)
+    y.store(out);
+  else
+    y.store(out, static_cast<int>(left));
+}
 
 // Values and derivatives that are long chains of operations, and are taken of two vectors at a time. Not on the level
 // without a fused multiply-add, the fallback for old machines, for the wheel's size.
@@ -49,80 +56,82 @@ template <> inline constexpr bool value_in_pairs<float, fn::sigmoid_fn> = has_fm
 template <> inline constexpr bool value_in_pairs<float, fn::gelu_fn> = has_fma;
 template <> inline constexpr bool dx_in_pairs<float, fn::gelu_fn> = has_fma;
 
-template <class T> CR_INLINE Pair<T> pair_at(const Input<T>& x, int64_t i) {
-  return {x.at(i), x.at(i + Vec<T>::lanes)};
+template <class T> CR_INLINE Pair<T> pair_at(const Input<T>& x, int64_t i, int64_t left) {
+  constexpr int lanes = Vec<T>::lanes;
+  return {x.at(i, left), x.at(i + lanes, std::max<int64_t>(left - lanes, 0))};
 }
-template <class T> CR_INLINE void store(const Pair<T>& y, T* out) {
-  y.a.store(out);
-  y.b.store(out + Vec<T>::lanes);
+template <class T> CR_INLINE void put(const Pair<T>& y, T* out, int64_t left) {
+  constexpr int lanes = Vec<T>::lanes;
+  put(y.a, out, left);
+  put(y.b, out + lanes, std::max<int64_t>(left - lanes, 0));
 }
 
-template <class T, class F> void unary_value(const LoopArgs& a) {
-  T* out = static_cast<T*>(a.out[0]);
-  if constexpr (on_vectors<T>) {
-    using V = Vec<T>;
-    const Input<T> x(a, 0);
-    int64_t i = 0;
-    if constexpr (value_in_pairs<T, F>)
-      for (; i + 2 * V::lanes <= a.n; i += 2 * V::lanes) store(F::value(pair_at(x, i), a.params), out + i);
-    for (; i + V::lanes <= a.n; i += V::lanes) V(F::value(x.at(i), a.params)).store(out + i);
-    if (const int left = static_cast<int>(a.n - i)) V(F::value(x.at(i, left), a.params)).store(out + i, left);
+// f(i, left) for each step of n elements. Functions of many instructions stand in the loop once, for the wheel's size,
+// and tell the last vector apart as they load and store; the short ones would take a tenth longer for that.
+template <int step, bool once, class F> CR_INLINE void each_step(int64_t n, const F& f) {
+  if constexpr (once) {
+    for (int64_t i = 0; i < n; i += step) f(i, n - i);
   } else {
-    const T* x = static_cast<const T*>(a.in[0]);
-    for (int64_t i = 0, n = a.n; i < n; ++i) out[i] = static_cast<T>(F::value(x[i], a.params));
+    const int64_t left = n % step, whole = n - left;
+    for (int64_t i = 0; i < whole; i += step) f(i, step);
+    if (left) f(whole, left);
   }
 }
+template <class T, bool once, class F> CR_INLINE void each_vector(int64_t n, const F& f) {
+  each_step<Vec<T>::lanes, once>(n, f);
+}
 
-template <class T, class F> void unary_dx(const LoopArgs& a) {
+template <class T, class F, bool once> void unary_value(const LoopArgs& a) {
+  using V = Vec<T>;
+  T* out = static_cast<T*>(a.out[0]);
+  const Input<T> x(a, 0);
+  if constexpr (value_in_pairs<T, F>)
+    each_step<2 * V::lanes, false>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
+      put(F::value(pair_at(x, i, left), a.params), out + i, left);
+    });
+  else
+    each_vector<T, once>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
+      put(V(F::value(x.at(i, left), a.params)), out + i, left);
+    });
+}
+
+template <class T, class F, bool once> void unary_dx(const LoopArgs& a) {
   using V = Vec<T>;
   T* out = static_cast<T*>(a.out[0]);
   const Input<T> g(a, 0), saved(a, 1);  // saved: x or y, whichever the derivative is written in
-  int64_t i = 0;
   if constexpr (dx_in_pairs<T, F>)
-    for (; i + 2 * V::lanes <= a.n; i += 2 * V::lanes) {
-      const Pair<T> s = pair_at(saved, i);
-      store(F::dx(pair_at(g, i), s, s, a.params), out + i);
-    }
-  for (; i + V::lanes <= a.n; i += V::lanes) {
-    const V s = saved.at(i);
-    V(F::dx(g.at(i), s, s, a.params)).store(out + i);
-  }
-  if (const int left = static_cast<int>(a.n - i)) {
-    const V s = saved.at(i, left);
-    V(F::dx(g.at(i, left), s, s, a.params)).store(out + i, left);
-  }
+    each_step<2 * V::lanes, false>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
+      const Pair<T> s = pair_at(saved, i, left);
+      put(F::dx(pair_at(g, i, left), s, s, a.params), out + i, left);
+    });
+  else
+    each_vector<T, once>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
+      const V s = saved.at(i, left);
+      put(V(F::dx(g.at(i, left), s, s, a.params)), out + i, left);
+    });
 }
 
-template <class T, class F> void binary_value(const LoopArgs& a) {
+template <class T, class F, bool once> void binary_value(const LoopArgs& a) {
   T* out = static_cast<T*>(a.out[0]);
-  if constexpr (on_vectors<T>) {
-    using V = Vec<T>;
-    const Input<T> x(a, 0), y(a, 1);
-    int64_t i = 0;
-    for (; i + V::lanes <= a.n; i += V::lanes) V(F::value(x.at(i), y.at(i))).store(out + i);
-    if (const int left = static_cast<int>(a.n - i))
-      V(F::value(x.at(i, left), y.at(i, left))).store(out + i, left);
-  } else {
-    const T* x = static_cast<const T*>(a.in[0]);
-    const T* y = static_cast<const T*>(a.in[1]);
-    for (int64_t i = 0, n = a.n; i < n; ++i) out[i] = static_cast<T>(F::value(x[i], y[i]));
-  }
+  const Input<T> x(a, 0), y(a, 1);
+  each_vector<T, once>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
+    put(Vec<T>(F::value(x.at(i, left), y.at(i, left))), out + i, left);
+  });
 }
 
-template <class T, class F, bool first> void binary_dx(const LoopArgs& args) {
+template <class T, class F, bool once, bool first> void binary_dx(const LoopArgs& args) {
   using V = Vec<T>;
   T* out = static_cast<T*>(args.out[0]);
   const Input<T> g(args, 0), a(args, 1), b(args, 2), y(args, 3);
-  auto rule = [](const V& g, const V& a, const V& b, const V& y) -> V {
+  auto rule = [](const V& g, const V& a, const V& b, const V& y) CR_LAMBDA_INLINE -> V {
     if constexpr (first)
       return F::da(g, a, b, y);
     else
       return F::db(g, a, b, y);
   };
-  int64_t i = 0;
-  for (; i + V::lanes <= args.n; i += V::lanes) rule(g.at(i), a.at(i), b.at(i), y.at(i)).store(out + i);
-  if (const int left = static_cast<int>(args.n - i))
-    rule(g.at(i, left), a.at(i, left), b.at(i, left), y.at(i, left)).store(out + i, left);
+  each_vector<T, once>(args.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
+    put(rule(g.at(i, left), a.at(i, left), b.at(i, left), y.at(i, left)), out + i, left);
+  });
 }
 
 // Both gradients of a product: g is read once, and often overwritten. The second is added to a sum that waits for it.
@@ -131,12 +140,12 @@ template <class T, bool added> void product_dx(const LoopArgs& args) {
   T* da = static_cast<T*>(args.out[0]);
   T* db = static_cast<T*>(args.out[1]);
   const Input<T> g(args, 0), a(args, 1), b(args, 2), sum(args, added ? 3 : 0);
-  each_vector<T>(args.n, [&](int64_t i, int left) CR_LAMBDA_INLINE {
+  each_vector<T, false>(args.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
     const V gi = g.at(i, left);
     V second = gi * a.at(i, left);
-    (gi * b.at(i, left)).store(da + i, left);
+    put(gi * b.at(i, left), da + i, left);
     if constexpr (added) second = sum.at(i, left) + second;
-    second.store(db + i, left);
+    put(second, db + i, left);
   });
 }
 
@@ -148,7 +157,7 @@ template <class T> void add_term(const LoopArgs& args) {
   const T scale = static_cast<T>(args.params[0]);
   const auto term = static_cast<Term>(static_cast<int>(args.params[1]));
   const bool nearer = scale > -0.5 && scale < 0.5;
-  each_vector<T>(args.n, [&](int64_t i, int left) CR_LAMBDA_INLINE {
+  each_vector<T, false>(args.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
     const V s = scale, xi = x.at(i, left);
     V y = a.at(i, left);
     if (term == Term::Towards) {
@@ -158,10 +167,22 @@ template <class T> void add_term(const LoopArgs& args) {
       if (term == Term::Quotient) y = y / b.at(i, left);
       y = xi + y * s;
     }
-    y.store(out + i, left);
+    put(y, out + i, left);
   });
 }
 
+// Elements of other types, one by one: the compiler makes vectors of them.
+template <class T, class F> void unary_each(const LoopArgs& a) {
+  T* out = static_cast<T*>(a.out[0]);
+  const T* x = static_cast<const T*>(a.in[0]);
+  for (int64_t i = 0, n = a.n; i < n; ++i) out[i] = static_cast<T>(F::value(x[i], a.params));
+}
+template <class T, class F> void binary_each(const LoopArgs& a) {
+  T* out = static_cast<T*>(a.out[0]);
+  const T* x = static_cast<const T*>(a.in[0]);
+  const T* y = static_cast<const T*>(a.in[1]);
+  for (int64_t i = 0, n = a.n; i < n; ++i) out[i] = static_cast<T>(F::value(x[i], y[i]));
+}
 template <class T, class F> void predicate(const LoopArgs& a) {
   bool* out = static_cast<bool*>(a.out[0]);
   const T* x = static_cast<const T*>(a.in[0]);
@@ -192,31 +213,40 @@ struct number { static constexpr bool integers = true; };
 struct rounding { static constexpr bool integers = false; };
 struct floating { static constexpr bool integers = false; };
 
+// Which functions stand in their loops once: what is not made of single operations.
+template <class F, class Kind> inline constexpr bool stands_once = std::is_same_v<Kind, floating>;
+template <> inline constexpr bool stands_once<fn::pow_fn, number> = true;
+template <> inline constexpr bool stands_once<fn::fmod_fn, number> = true;
+template <> inline constexpr bool stands_once<fn::remainder_fn, number> = true;
+template <> inline constexpr bool stands_once<fn::floor_divide_fn, number> = true;
+
 template <class F, class Kind> void fill_unary(UnaryLoops& l) {
   constexpr Loop none = nullptr;
+  constexpr bool once = stands_once<F, Kind>;
   l.value[0] = none;
   if constexpr (Kind::integers) {
-    l.value[1] = unary_value<uint8_t, F>;
-    l.value[2] = unary_value<int32_t, F>;
-    l.value[3] = unary_value<int64_t, F>;
+    l.value[1] = unary_each<uint8_t, F>;
+    l.value[2] = unary_each<int32_t, F>;
+    l.value[3] = unary_each<int64_t, F>;
   }
-  l.value[4] = unary_value<float, F>;
-  l.value[5] = unary_value<double, F>;
-  l.dx[0] = unary_dx<float, F>;
-  l.dx[1] = unary_dx<double, F>;
+  l.value[4] = unary_value<float, F, once>;
+  l.value[5] = unary_value<double, F, once>;
+  l.dx[0] = unary_dx<float, F, once>;
+  l.dx[1] = unary_dx<double, F, once>;
 }
 template <class F, class Kind> void fill_binary(BinaryLoops& l) {
+  constexpr bool once = stands_once<F, Kind>;
   if constexpr (Kind::integers) {
-    l.value[1] = binary_value<uint8_t, F>;
-    l.value[2] = binary_value<int32_t, F>;
-    l.value[3] = binary_value<int64_t, F>;
+    l.value[1] = binary_each<uint8_t, F>;
+    l.value[2] = binary_each<int32_t, F>;
+    l.value[3] = binary_each<int64_t, F>;
   }
-  l.value[4] = binary_value<float, F>;
-  l.value[5] = binary_value<double, F>;
-  l.da[0] = binary_dx<float, F, true>;
-  l.da[1] = binary_dx<double, F, true>;
-  l.db[0] = binary_dx<float, F, false>;
-  l.db[1] = binary_dx<double, F, false>;
+  l.value[4] = binary_value<float, F, once>;
+  l.value[5] = binary_value<double, F, once>;
+  l.da[0] = binary_dx<float, F, once, true>;
+  l.da[1] = binary_dx<double, F, once, true>;
+  l.db[0] = binary_dx<float, F, once, false>;
+  l.db[1] = binary_dx<double, F, once, false>;
 }
 template <class F> void fill_predicate(UnaryLoops& l) {
   l.value[0] = predicate<uint8_t, F>;
@@ -235,10 +265,10 @@ template <class F> void fill_comparison(BinaryLoops& l) {
   l.value[5] = comparison<double, F>;
 }
 template <class F> void fill_bitwise(BinaryLoops& l) {
-  l.value[0] = binary_value<uint8_t, F>;
-  l.value[1] = binary_value<uint8_t, F>;
-  l.value[2] = binary_value<int32_t, F>;
-  l.value[3] = binary_value<int64_t, F>;
+  l.value[0] = binary_each<uint8_t, F>;
+  l.value[1] = binary_each<uint8_t, F>;
+  l.value[2] = binary_each<int32_t, F>;
+  l.value[3] = binary_each<int64_t, F>;
 }
 
 }  // namespace

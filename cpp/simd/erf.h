@@ -30,7 +30,7 @@ inline constexpr Pieces<7> erf_pieces{
             -0x1.873e56p-12f, -0x1.98ed32p-11f, -0x1.8d8c1ap-12f),
      Table8(-0x1.8e1588p-6f, 0x1.2e777cp-9f, 0x1.fdbeb2p-7f, -0x1.9e8308p-11f, -0x1.d2244p-9f,
             -0x1.512c3cp-11f, 0x1.0feed6p-13f, 0x1.87671cp-14f)}};
-CR_INLINE Vec<float> erf(const Vec<float>& x) {
+CR_MATH Vec<float> erf(const Vec<float>& x) {
   const Vec<float> end = 3.96875f, bounded = lesser(end, greater(-end, x)),
                    a = abs(bounded);  // where erf rounds to 1
   return bounded * piecewise(a, nearest(a, 32.0f / 17), erf_pieces);
@@ -51,14 +51,14 @@ CR_INLINE Vec<double> erf_small(const Vec<double>& x) {
   return fma(x, p, x);
 }
 // -log erfc(x), 1 <= x <= 6.
-CR_INLINE Vec<double> minus_log_erfc(const Vec<double>& x) {
+CR_MATH Vec<double> minus_log_erfc(const Vec<double>& x) {
   return poly(x, 0x1.81c0094e8ebd6p-23, 0x1.20dd562e29774p0, 0x1.45f42b5e7b4d8p-1, 0x1.a4da4ca4f8eafp-4,
               -0x1.38938cc9f43adp-6, -0x1.2620f4395b5f3p-12, 0x1.cfbcde2e9cad6p-10, -0x1.502b310fbaeabp-11,
               0x1.781d9d966fc63p-15, 0x1.271a75469f6c9p-14, -0x1.79c43aa1369a9p-15, 0x1.150825b336d4ap-16,
               -0x1.225a1958b98b6p-18, 0x1.c897954ec7caap-21, -0x1.0de9126d5af43p-23, 0x1.d421b032c884p-27,
               -0x1.19e350eab9be6p-30, 0x1.a5c5290645099p-35, -0x1.275dfdbd97282p-40);
 }
-CR_INLINE Vec<double> erf(const Vec<double>& x) {
+CR_MATH Vec<double> erf(const Vec<double>& x) {
   const Vec<double> a = abs(x), g = minus_log_erfc(lesser(Vec<double>(6), a));
   return where(a < 1, erf_small(x), copysign(1 - exp(-g), x));
 }
@@ -74,12 +74,12 @@ template <class T> CR_INLINE Vec<T> product_error(const Vec<T>& a, const Vec<T>&
 }
 
 // (1 + 2 x) e^(x^2) erfc(x) for x >= 1/2.
-CR_INLINE Vec<float> erfc_scaled(const Vec<float>& x) {
+CR_MATH Vec<float> erfc_scaled(const Vec<float>& x) {
   const Vec<float> t = (x - 2) / (x + 2);
   return poly(t, 0x1.46e80ep0f, -0x1.7bf5dcp-4f, -0x1.5407f8p-3f, 0x1.4ff8d6p-3f, -0x1.bc1958p-5f,
               -0x1.065b98p-7f, 0x1.1bc04ep-7f, 0x1.2d45c4p-10f, -0x1.4bdb6ep-10f, -0x1.df1142p-13f);
 }
-CR_INLINE Vec<double> erfc_scaled(const Vec<double>& x) {
+CR_MATH Vec<double> erfc_scaled(const Vec<double>& x) {
   const Vec<double> t = (x - 3.75) / (x + 3.75);
   return poly(t, 0x1.3ccda0b5d5dc2p0, -0x1.1f367683f89a7p-3, 0x1.d5f2948159dd2p-9, 0x1.510169d0967dp-4,
               -0x1.bda9309a28a38p-4, 0x1.7a14188a9a477p-4, -0x1.e0d0fa6dfa9b6p-5, 0x1.d0b0037d9b002p-6,
@@ -96,7 +96,7 @@ template <class T> CR_INLINE Vec<T> erfc_any(const Vec<T>& x) {
       fma(e, -product_error(a, a, square), e) * (erfc_scaled(a) / fma(Vec<T>(2), a, Vec<T>(1)));
   return where(abs(x) < T(0.5), 1 - erf_small(x), where(x < 0, 2 - tail, tail));
 }
-CR_INLINE Vec<float> erfc(const Vec<float>& x) { return erfc_any(x); }
-CR_INLINE Vec<double> erfc(const Vec<double>& x) { return erfc_any(x); }
+CR_MATH Vec<float> erfc(const Vec<float>& x) { return erfc_any(x); }
+CR_MATH Vec<double> erfc(const Vec<double>& x) { return erfc_any(x); }
 
 }  // namespace chainrule::CR_ISA

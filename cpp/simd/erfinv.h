@@ -19,7 +19,7 @@ template <class T> CR_INLINE Vec<T> erfinv_start(const Vec<T>& w) {
 }
 
 // Infinite at -1 and 1, NaN beyond.
-template <class T> CR_INLINE Vec<T> erfinv(const Vec<T>& x) {
+template <class T> CR_MATH Vec<T> erfinv(const Vec<T>& x) {
   const Vec<T> a = abs(x), rest = 1 - a;
   const Vec<T> y = a * erfinv_start(-log(rest * (1 + a)));
   const Vec<T> error = where(a < T(0.5), erf(y) - a, rest - erfc(y));

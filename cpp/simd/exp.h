@@ -100,7 +100,7 @@ CR_INLINE Vec<T> clamp_exponent(const Vec<T>& x) {
   return greater(Vec<T>(low), lesser(Vec<T>(high), x));
 }
 
-CR_INLINE Vec<float> exp(const Vec<float>& x0) {
+CR_MATH Vec<float> exp(const Vec<float>& x0) {
   const Vec<float> x = clamp_exponent(x0);
   const ExpFloat e = exp_parts(x);
 #if defined(CR_SIMD_AVX512)
@@ -113,7 +113,7 @@ CR_INLINE Vec<float> exp(const Vec<float>& x0) {
   return fma(s, e.q, s) * far;
 #endif
 }
-CR_INLINE Vec<double> exp(const Vec<double>& x) {
+CR_MATH Vec<double> exp(const Vec<double>& x) {
   const ExpDouble e = exp_parts(clamp_exponent(x));
   return scale(e.p + 1, e.n);
 }
@@ -123,7 +123,7 @@ CR_INLINE Vec<double> exp(const Vec<double>& x) {
 // place in float (half of what rounding makes of x, a difference), and that of exp in double.
 template <class T>
 inline constexpr T exp_unit = static_cast<T>(sizeof(T) == 4 ? 0x1p64 : 0x1p512);
-CR_INLINE Vec<float> exp_in_units(const Vec<float>& x0) {
+CR_MATH Vec<float> exp_in_units(const Vec<float>& x0) {
   const Vec<float> x = greater(Vec<float>(-105), x0);
   const Vec<float> magic = 0x1.8p20f, sum = fma(x, 0x1.715476p0f, magic), n = sum - magic;
   ExpFloat e{n, bits(sum), fma(n, -0x1.62e43p-1f, x), Vec<float>()};
@@ -131,26 +131,26 @@ CR_INLINE Vec<float> exp_in_units(const Vec<float>& x0) {
   const Vec<float> s = power<64>(e);
   return fma(s, e.q, s);
 }
-CR_INLINE Vec<double> exp_in_units(const Vec<double>& x) {
+CR_MATH Vec<double> exp_in_units(const Vec<double>& x) {
   const ExpDouble e = exp_parts(greater(Vec<double>(-750), x));
   const Vec<double> s = from_bits((to_int(e.n) + (1023 + 512)) << 52);
   return fma(s, e.p, s);
 }
 
-CR_INLINE Vec<float> exp2(const Vec<float>& x0) {
+CR_MATH Vec<float> exp2(const Vec<float>& x0) {
   const Vec<float> x = greater(Vec<float>(-152), lesser(Vec<float>(129), x0)), n = round(x);
   const Vec<float> r = (x - n) * 0x1.62e43p-1f;
   const Vec<float> q =
       poly(r, 0x1.0000p-1f, 0x1.555554p-3f, 0x1.55548ep-5f, 0x1.111270p-7f, 0x1.6d8d50p-10f, 0x1.9f091ap-13f);
   return scale(fma(r * r, q, r) + 1, n);
 }
-CR_INLINE Vec<double> exp2(const Vec<double>& x0) {
+CR_MATH Vec<double> exp2(const Vec<double>& x0) {
   const Vec<double> x = greater(Vec<double>(-1080), lesser(Vec<double>(1025), x0)), n = round(x);
   return scale(expm1_reduced((x - n) * 0x1.62e42fefa39efp-1) + 1, n);
 }
 
 // e^x - 1 = 2 (2^(n - 1) q + (2^(n - 1) - 1/2)).
-CR_INLINE Vec<float> expm1(const Vec<float>& x) {
+CR_MATH Vec<float> expm1(const Vec<float>& x) {
   ExpFloat e = exp_reduced(greater(Vec<float>(-20), lesser(Vec<float>(89), x)));
   e.q =
       fma(e.r * e.r, poly(e.r, 0.5f, 0x1.555c28p-3f, 0x1.555a22p-5f), e.r) + pick(power_of_2_rest, e.eighths);
@@ -158,7 +158,7 @@ CR_INLINE Vec<float> expm1(const Vec<float>& x) {
   return where(abs(x) < 0x1p-26f, x, 2 * fma(s, e.q, s - 0.5f));
 }
 // e^x - 1 = 2^n (p + (1 - 2^-n)), without care for the sign of zero.
-CR_INLINE Vec<double> expm1(const Vec<double>& x) {
+CR_MATH Vec<double> expm1(const Vec<double>& x) {
   const ExpDouble e = exp_parts(greater(Vec<double>(-44), lesser(Vec<double>(712), x)));
   return where(x == 0, x, scale(e.p + (1 - scale(Vec<double>(1), 0 - e.n)), e.n));
 }
@@ -188,10 +188,10 @@ template <class V> CR_INLINE V tanh_float(const V& x) {
   const V bounded = lesser(V(9.4f), greater(V(-9.4f), x)), a = abs(bounded);
   return bounded * piecewise(a, shift_right_logical(bits(a + 0.75f), 22), tanh_pieces);
 }
-CR_INLINE Vec<float> tanh(const Vec<float>& x) { return tanh_float(x); }
+CR_MATH Vec<float> tanh(const Vec<float>& x) { return tanh_float(x); }
 CR_INLINE Pair<float> tanh(const Pair<float>& x) { return tanh_float(x); }
 // An odd polynomial up to 0.6, 1 - 2 / (1 + e^2|x|) from there.
-CR_INLINE Vec<double> tanh(const Vec<double>& x) {
+CR_MATH Vec<double> tanh(const Vec<double>& x) {
   const Vec<double> a = abs(x), z = x * x, e = exp(lesser(Vec<double>(40), a + a));
   const Vec<double> near =
       fma(x * z,
@@ -222,9 +222,9 @@ template <class V> CR_INLINE V sigmoid_float(const V& x0) {
   // Where the product is rounded, too, what it adds to the larger of s and c is kept small.
   return c / (greater(s, c) + fma(s, power(first - 1), lesser(s, c)));
 }
-CR_INLINE Vec<float> sigmoid(const Vec<float>& x) { return sigmoid_float(x); }
+CR_MATH Vec<float> sigmoid(const Vec<float>& x) { return sigmoid_float(x); }
 CR_INLINE Pair<float> sigmoid(const Pair<float>& x) { return sigmoid_float(x); }
-CR_INLINE Vec<double> sigmoid(const Vec<double>& x) {
+CR_MATH Vec<double> sigmoid(const Vec<double>& x) {
   const Vec<double> one = 0x1p-512;
   const ExpDouble e = exp_parts(greater(Vec<double>(-50), lesser(Vec<double>(750), -x)));
   const Vec<double> s = from_bits((to_int(e.n) + (1023 - 512)) << 52), sum = s + one, back = sum - one;
@@ -247,17 +247,17 @@ CR_INLINE Vec<T> cosh_any(const Vec<T>& x) {
   const Vec<T> e = half_exp(abs(x));
   return e + T(0.25) / e;
 }
-CR_INLINE Vec<float> cosh(const Vec<float>& x) { return cosh_any(x); }
-CR_INLINE Vec<double> cosh(const Vec<double>& x) { return cosh_any(x); }
+CR_MATH Vec<float> cosh(const Vec<float>& x) { return cosh_any(x); }
+CR_MATH Vec<double> cosh(const Vec<double>& x) { return cosh_any(x); }
 
 // sinh: an odd polynomial up to 1, (e - 1/e) / 2 from there.
-CR_INLINE Vec<float> sinh(const Vec<float>& x) {
+CR_MATH Vec<float> sinh(const Vec<float>& x) {
   const Vec<float> z = x * x, e = half_exp(abs(x));
   const Vec<float> small =
       fma(x * z, poly(z, 0x1.555556p-3f, 0x1.111136p-7f, 0x1.9ffe14p-13f, 0x1.7a265ep-19f), x);
   return where(abs(x) < 1, small, copysign(e - 0.25f / e, x));
 }
-CR_INLINE Vec<double> sinh(const Vec<double>& x) {
+CR_MATH Vec<double> sinh(const Vec<double>& x) {
   const Vec<double> z = x * x, e = half_exp(abs(x));
   const Vec<double> small =
       fma(x * z,

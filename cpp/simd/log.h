@@ -95,13 +95,13 @@ CR_INLINE Vec<float> log_normal(const Vec<float>& x, const Vec<float>& e0) {
   const Vec<float> m = from_bits(bits(x) - (l.e << 23));
   return log_sum(to_float(l.e) - e0, l, cancelling_fma(m, pick(log_inverse, l.piece), -1));
 }
-CR_INLINE Vec<float> log(const Vec<float>& x) {
+CR_MATH Vec<float> log(const Vec<float>& x) {
   const Mask<float> normal = is_normal(x);
   if (all(normal)) return log_normal(x, 0);
   const Mask<float> tiny = x < 0x1p-126f;
   return log_specials(x, log_normal(where(tiny, x * 0x1p25f, x), where(tiny, 25, 0)));
 }
-CR_INLINE Vec<double> log(const Vec<double>& x) {
+CR_MATH Vec<double> log(const Vec<double>& x) {
   const LogParts<double> l = log_parts(x);
   const Vec<double> half_square = 0.5 * l.f * l.f;
   const Vec<double> low = fma(l.e, 0x1.cf79abc9e3b3ap-40, log_tail(l.f, half_square));
@@ -120,21 +120,19 @@ CR_INLINE Vec<T> log_base(const Vec<T>& x, T inv_high, T inv_low, T base2_high, 
   const Vec<T> sum = y + part;  // |y| >= |part|, or y is zero
   return log_specials(x, sum + (rest + ((y - sum) + part)));
 }
-CR_INLINE Vec<float> log2(const Vec<float>& x) {
-  return log_base(x, 0x1.716p0f, -0x1.7135a8p-13f, 1.0f, 0.0f);
-}
-CR_INLINE Vec<double> log2(const Vec<double>& x) {
+CR_MATH Vec<float> log2(const Vec<float>& x) { return log_base(x, 0x1.716p0f, -0x1.7135a8p-13f, 1.0f, 0.0f); }
+CR_MATH Vec<double> log2(const Vec<double>& x) {
   return log_base(x, 0x1.7154768p0, -0x1.6a3e80f444178p-27, 1.0, 0.0);
 }
-CR_INLINE Vec<float> log10(const Vec<float>& x) {
+CR_MATH Vec<float> log10(const Vec<float>& x) {
   return log_base(x, 0x1.bccp-2f, -0x1.09d5b2p-15f, 0x1.344p-2f, 0x1.3509f8p-18f);
 }
-CR_INLINE Vec<double> log10(const Vec<double>& x) {
+CR_MATH Vec<double> log10(const Vec<double>& x) {
   return log_base(x, 0x1.bcb7b18p-2, -0x1.6c8d78e6acaa4p-29, 0x1.34413509f8p-2, -0x1.80433b83b532ap-44);
 }
 
 // e and the piece are those of u = 1 + x; but g is computed from x, with one rounding.
-CR_INLINE Vec<float> log1p(const Vec<float>& x) {
+CR_MATH Vec<float> log1p(const Vec<float>& x) {
   const Vec<float> u = x + 1;
   const LogPiece l = log_piece(bits(u));
   const Vec<float> c = from_bits(bits(pick(log_inverse, l.piece)) - (l.e << 23));  // / 2^e
@@ -144,7 +142,7 @@ CR_INLINE Vec<float> log1p(const Vec<float>& x) {
   return log_specials(u, where(in_reach, y, log_normal(u, 0.0f)));
 }
 // log(u) with u = 1 + x rounded, and a correction for what the rounding lost.
-CR_INLINE Vec<double> log1p(const Vec<double>& x) {
+CR_MATH Vec<double> log1p(const Vec<double>& x) {
   const Vec<double> u = x + 1, back = u - 1;
   const Vec<double> lost = (1 - (u - back)) + (x - back);
   const Vec<double> y = log(u);
@@ -158,7 +156,7 @@ CR_INLINE Vec<T> logaddexp_any(const Vec<T>& a, const Vec<T>& b) {
   const Vec<T> y = m + log1p(exp(-abs(a - b)));
   return where(abs(m) == infinity<T>, m, y);
 }
-CR_INLINE Vec<float> logaddexp(const Vec<float>& a, const Vec<float>& b) { return logaddexp_any(a, b); }
-CR_INLINE Vec<double> logaddexp(const Vec<double>& a, const Vec<double>& b) { return logaddexp_any(a, b); }
+CR_MATH Vec<float> logaddexp(const Vec<float>& a, const Vec<float>& b) { return logaddexp_any(a, b); }
+CR_MATH Vec<double> logaddexp(const Vec<double>& a, const Vec<double>& b) { return logaddexp_any(a, b); }
 
 }  // namespace chainrule::CR_ISA

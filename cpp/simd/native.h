@@ -24,6 +24,13 @@
 
 #define CR_INLINE inline __attribute__((always_inline))
 #define CR_LAMBDA_INLINE __attribute__((always_inline))
+// Functions of the vector math, and parts of vectors: inlined wherever they are used, except on the level without a
+// fused multiply-add, the fallback for old machines, where they stand once for the wheel's size.
+#if defined(__x86_64__) && !defined(__FMA__)
+#define CR_MATH inline __attribute__((noinline))
+#else
+#define CR_MATH CR_INLINE
+#endif
 
 namespace chainrule::CR_ISA {
 
@@ -331,18 +338,25 @@ CR_INLINE i32 splat(int32_t s) { return i32{s, s, s, s}; }
 CR_INLINE i64 splat(int64_t s) { return i64{s, s}; }
 
 template <class T>
-CR_INLINE Register<T> load(const T* p, int n) {
-  constexpr int count = 16 / sizeof(T);
-  if (n >= count) return load(p);
-  T lanes[count] = {};
+CR_MATH Register<T> load_part(const T* p, int n) {
+  T lanes[16 / sizeof(T)] = {};
   for (int i = 0; i < n; ++i) lanes[i] = p[i];
   return load(lanes);
 }
 template <class T>
+CR_MATH void store_part(T* p, Register<T> r, int n) {
+  for (int i = 0; i < n; ++i) p[i] = r[i];
+}
+template <class T>
+CR_INLINE Register<T> load(const T* p, int n) {
+  return n >= static_cast<int>(16 / sizeof(T)) ? load(p) : load_part(p, n);
+}
+template <class T>
 CR_INLINE void store(T* p, Register<T> r, int n) {
-  constexpr int count = 16 / sizeof(T);
-  for (int i = 0; i < count; ++i)
-    if (i < n) p[i] = r[i];
+  if (n >= static_cast<int>(16 / sizeof(T)))
+    store<T>(p, r);
+  else
+    store_part(p, r, n);
 }
 CR_INLINE f32 greater(f32 a, f32 b) { return a > b ? a : b; }
 CR_INLINE f64 greater(f64 a, f64 b) { return a > b ? a : b; }

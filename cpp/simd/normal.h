@@ -85,17 +85,13 @@ template <Far far, int terms> CR_INLINE Pair<float> by_sides(const Pair<float>& 
   return {where(x.a < 0, below.a, 1 - below.a), where(x.b < 0, below.b, 1 - below.b)};
 }
 
-CR_INLINE Vec<float> normal_cdf(const Vec<float>& x) {
-  return by_sides<normal_cdf_far>(x, normal_tail_pieces);
-}
+CR_MATH Vec<float> normal_cdf(const Vec<float>& x) { return by_sides<normal_cdf_far>(x, normal_tail_pieces); }
 CR_INLINE Pair<float> normal_cdf(const Pair<float>& x) {
   return by_sides<normal_cdf_far>(x, normal_tail_pieces);
 }
 
 // normal_cdf(x) + x normal_pdf(x), the derivative of gelu.
-CR_INLINE Vec<float> gelu_slope(const Vec<float>& x) {
-  return by_sides<gelu_slope_far>(x, gelu_slope_pieces);
-}
+CR_MATH Vec<float> gelu_slope(const Vec<float>& x) { return by_sides<gelu_slope_far>(x, gelu_slope_pieces); }
 CR_INLINE Pair<float> gelu_slope(const Pair<float>& x) {
   return by_sides<gelu_slope_far>(x, gelu_slope_pieces);
 }

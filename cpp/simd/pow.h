@@ -23,7 +23,7 @@ template <class T> CR_INLINE Vec<T> pow_specials(const Vec<T>& x, const Vec<T>& 
   return where((x == 1) | (y == 0), 1, r);
 }
 
-CR_INLINE Vec<double> pow(const Vec<double>& x, const Vec<double>& y) {
+CR_MATH Vec<double> pow(const Vec<double>& x, const Vec<double>& y) {
   // log |x| = e ln 2 + log(1 + f), and log(1 + f) = 2 s + s^3 (2/3 + s^2 Q(s^2)) with s = f / (2 + f) in two parts.
   const LogParts<double> l = log_parts(abs(x));
   const Vec<double> den = l.f + 2, den_low = l.f - (den - 2);
@@ -61,7 +61,7 @@ CR_INLINE Vec<double> pow_for_float(const Vec<double>& x, const Vec<double>& y) 
       greater(Vec<double>(-0x1p70), lesser(Vec<double>(0x1p70), y));  // finite: 0 * inf is not 0
   return exp(k * log(abs(x)));
 }
-CR_INLINE Vec<float> pow(const Vec<float>& x, const Vec<float>& y) {
+CR_MATH Vec<float> pow(const Vec<float>& x, const Vec<float>& y) {
   const Wide a = widen(x), b = widen(y);
   return pow_specials(x, y, narrow(pow_for_float(a.low, b.low), pow_for_float(a.high, b.high)));
 }
@@ -69,13 +69,13 @@ CR_INLINE Vec<float> pow(const Vec<float>& x, const Vec<float>& y) {
 CR_INLINE Vec<float> rsqrt(const Vec<float>& x) { return 1 / sqrt(x); }
 CR_INLINE Vec<double> rsqrt(const Vec<double>& x) { return 1 / sqrt(x); }
 
-CR_INLINE Vec<float> hypot(const Vec<float>& x, const Vec<float>& y) {
+CR_MATH Vec<float> hypot(const Vec<float>& x, const Vec<float>& y) {
   const Wide a = widen(x), b = widen(y);
   const Vec<float> r =
       narrow(sqrt(fma(a.low, a.low, b.low * b.low)), sqrt(fma(a.high, a.high, b.high * b.high)));
   return where((abs(x) == infinity<float>) | (abs(y) == infinity<float>), infinity<float>, r);
 }
-CR_INLINE Vec<double> hypot(const Vec<double>& x, const Vec<double>& y) {
+CR_MATH Vec<double> hypot(const Vec<double>& x, const Vec<double>& y) {
   const Vec<double> m = greater(abs(x), abs(y));
   // By powers of two, so that no square overflows or loses digits.
   const Vec<double> down = where(m > 0x1p500, 0x1p-600, where(m < 0x1p-400, 0x1p600, 1));
@@ -132,15 +132,15 @@ template <class T> CR_INLINE Vec<T> fmod_any(const Vec<T>& x, const Vec<T>& y) {
   }
   return fmod_lanes(x, y);
 }
-CR_INLINE Vec<float> fmod(const Vec<float>& x, const Vec<float>& y) { return fmod_any(x, y); }
-CR_INLINE Vec<double> fmod(const Vec<double>& x, const Vec<double>& y) { return fmod_any(x, y); }
+CR_MATH Vec<float> fmod(const Vec<float>& x, const Vec<float>& y) { return fmod_any(x, y); }
+CR_MATH Vec<double> fmod(const Vec<double>& x, const Vec<double>& y) { return fmod_any(x, y); }
 
 // The remainder with the divisor's sign.
 template <class T> CR_INLINE Vec<T> remainder_any(const Vec<T>& x, const Vec<T>& y) {
   const Vec<T> r = fmod(x, y);
   return where((r != 0) & ((r < 0) ^ (y < 0)), r + y, r);
 }
-CR_INLINE Vec<float> remainder(const Vec<float>& x, const Vec<float>& y) { return remainder_any(x, y); }
-CR_INLINE Vec<double> remainder(const Vec<double>& x, const Vec<double>& y) { return remainder_any(x, y); }
+CR_MATH Vec<float> remainder(const Vec<float>& x, const Vec<float>& y) { return remainder_any(x, y); }
+CR_MATH Vec<double> remainder(const Vec<double>& x, const Vec<double>& y) { return remainder_any(x, y); }
 
 }  // namespace chainrule::CR_ISA

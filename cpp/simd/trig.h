@@ -160,15 +160,15 @@ template <class T> CR_INLINE Vec<T> in_quadrant(const Vec<T>& n, const Vec<T>& s
   return where(bit1(n), -y, y);
 }
 
-CR_INLINE Vec<double> sin(const Vec<double>& x) {
+CR_MATH Vec<double> sin(const Vec<double>& x) {
   const HalfPi q = reduce_half_pi(x);
   return where(x == 0, x, in_quadrant(q.n, sin_reduced(q.high, q.low), cos_reduced(q.high, q.low)));
 }
-CR_INLINE Vec<double> cos(const Vec<double>& x) {
+CR_MATH Vec<double> cos(const Vec<double>& x) {
   const HalfPi q = reduce_half_pi(x);
   return in_quadrant(q.n + 1, sin_reduced(q.high, q.low), cos_reduced(q.high, q.low));
 }
-CR_INLINE Vec<double> tan(const Vec<double>& x) {
+CR_MATH Vec<double> tan(const Vec<double>& x) {
   const HalfPi q = reduce_half_pi(x);
   const Vec<double> s = sin_reduced(q.high, q.low), c = cos_reduced(q.high, q.low);
   const Mask<double> odd = bit0(q.n);
@@ -205,14 +205,14 @@ CR_INLINE Vec<float> near_or_far(const Vec<float>& x, const Vec<float>& a, const
   const Mask<float> near = a <= (has_fma ? 0x1p17f : 0.0f);
   return all(near) ? y : where(near, y, sin_far(x, turns));
 }
-CR_INLINE Vec<float> sin(const Vec<float>& x) {
+CR_MATH Vec<float> sin(const Vec<float>& x) {
   const Vec<float> a = abs(x), magic = 0x1.8p23f, sum = fma(a, 0x1.45f306p-2f, magic);
   const Vec<int32_t> sign = (bits(sum) << 31) ^ (bits(a) ^ bits(x));
   const Vec<float> y = from_bits(bits(sin_half_turn(a, sum - magic)) ^ sign);
   return near_or_far(x, a, y, 0);
 }
 // cos(x) = sin(x + pi/2): n is a whole number and a half.
-CR_INLINE Vec<float> cos(const Vec<float>& x) {
+CR_MATH Vec<float> cos(const Vec<float>& x) {
   const Vec<float> magic = 0x1.8p23f, sum = fma(x, 0x1.45f306p-2f, 0.5f) + magic;
   const Vec<float> y = from_bits(bits(sin_half_turn(x, (sum - magic) - 0.5f)) ^ (bits(sum) << 31));
   return near_or_far(x, abs(x), y, 1);
@@ -231,7 +231,7 @@ CR_INLINE Vec<double> tan_for_float(const Vec<double>& x) {
   const Mask<double> odd = bit0(q.n);
   return where(odd, -c, s) / where(odd, s, c);
 }
-CR_INLINE Vec<float> tan(const Vec<float>& x) {
+CR_MATH Vec<float> tan(const Vec<float>& x) {
   const Wide w = widen(x);
   return where(x == 0, x, narrow(tan_for_float(w.low), tan_for_float(w.high)));
 }
@@ -265,8 +265,8 @@ template <class T> CR_INLINE Vec<T> asin_any(const Vec<T>& x) {
   const Vec<T> p = fma(t * z, asin_poly(z), t);
   return copysign(where(far, Pi<T>::half_high - (2 * p - Pi<T>::half_low), p), x);
 }
-CR_INLINE Vec<float> asin(const Vec<float>& x) { return asin_any(x); }
-CR_INLINE Vec<double> asin(const Vec<double>& x) { return asin_any(x); }
+CR_MATH Vec<float> asin(const Vec<float>& x) { return asin_any(x); }
+CR_MATH Vec<double> asin(const Vec<double>& x) { return asin_any(x); }
 template <class T> CR_INLINE Vec<T> acos_any(const Vec<T>& x) {
   const Vec<T> a = abs(x);
   const Mask<T> far = a > T(0.5);
@@ -276,8 +276,8 @@ template <class T> CR_INLINE Vec<T> acos_any(const Vec<T>& x) {
   const Vec<T> left = 2 * Pi<T>::half_high - (2 * p - 2 * Pi<T>::half_low);
   return where(far, where(x > 0, 2 * p, left), middle);
 }
-CR_INLINE Vec<float> acos(const Vec<float>& x) { return acos_any(x); }
-CR_INLINE Vec<double> acos(const Vec<double>& x) { return acos_any(x); }
+CR_MATH Vec<float> acos(const Vec<float>& x) { return acos_any(x); }
+CR_MATH Vec<double> acos(const Vec<double>& x) { return acos_any(x); }
 
 // The angle of (den, num), 0 <= num <= den, as k pi/4 + p with k in {0, 1}: t + t^3 P(t^2) for t up to tan(pi/8).
 CR_INLINE Vec<float> atan_poly(const Vec<float>& z) {
@@ -303,8 +303,8 @@ template <class T> CR_INLINE Vec<T> atan_any(const Vec<T>& x) {
   const Angle<T> o = angle_in_octant(where(steep, 1, a), where(steep, a, 1));
   return copysign(where(isnan(x), x, angle(where(steep, 2 - o.k, o.k), where(steep, -o.p, o.p))), x);
 }
-CR_INLINE Vec<float> atan(const Vec<float>& x) { return atan_any(x); }
-CR_INLINE Vec<double> atan(const Vec<double>& x) { return atan_any(x); }
+CR_MATH Vec<float> atan(const Vec<float>& x) { return atan_any(x); }
+CR_MATH Vec<double> atan(const Vec<double>& x) { return atan_any(x); }
 
 template <class T> CR_INLINE Vec<T> atan2_any(const Vec<T>& y, const Vec<T>& x) {
   const T huge = sizeof(T) == 4 ? T(0x1p120) : T(0x1p1000);
@@ -322,7 +322,7 @@ template <class T> CR_INLINE Vec<T> atan2_any(const Vec<T>& y, const Vec<T>& x) 
   k = where(behind, 4 - k, k), p = where(behind, -p, p);
   return where(isnan(x) | isnan(y), x + y, copysign(angle(k, p), y));
 }
-CR_INLINE Vec<float> atan2(const Vec<float>& y, const Vec<float>& x) { return atan2_any(y, x); }
-CR_INLINE Vec<double> atan2(const Vec<double>& y, const Vec<double>& x) { return atan2_any(y, x); }
+CR_MATH Vec<float> atan2(const Vec<float>& y, const Vec<float>& x) { return atan2_any(y, x); }
+CR_MATH Vec<double> atan2(const Vec<double>& y, const Vec<double>& x) { return atan2_any(y, x); }
 
 }  // namespace chainrule::CR_ISA
