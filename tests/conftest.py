@@ -43,3 +43,9 @@ def pytest_collection_modifyitems(items):
             for pattern, reason in TORCH_MISSES.items():
                 if pattern in item.nodeid:
                     item.add_marker(pytest.mark.xfail(reason=reason))
+
+
+@pytest.fixture
+def torch():
+    """PyTorch, for tests side by side with it: they are skipped where it is missing."""
+    return pytest.importorskip("torch")

@@ -15,11 +15,6 @@ from chainrule.utils import data
 Point = collections.namedtuple("Point", "x y")
 
 
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch")
-
-
 def value(t):
     return t.detach().numpy()
 

@@ -15,11 +15,6 @@ from chainrule import nn
 from test_nn_modules import numbers, state, value
 
 
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch")
-
-
 class Net(nn.Module):
     def __init__(self):
         super().__init__()

@@ -10,11 +10,6 @@ from chainrule import nn
 from reference import conv, norms
 
 
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch")
-
-
 def numbers(shape, seed=0, positive=False):
     x = np.random.default_rng(seed).standard_normal(shape)
     return (np.abs(x) + 0.1 if positive else x).astype(np.float32)

@@ -33,11 +33,6 @@ CASES = [
 SHAPES = [(3, 4), (5,), (), (33, 7)]
 
 
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch")
-
-
 def numbers(shape, seed):
     return np.random.default_rng(seed).standard_normal(shape)
 
