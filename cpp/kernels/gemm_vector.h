@@ -18,6 +18,8 @@ template <class T> struct Product {
 };
 
 inline constexpr int kVectorColumns = 512;
+// A matrix of as many elements is worth a second thread.
+inline constexpr int64_t kVectorWork = 131072;
 
 // c[j] from the sum s[j] of a K block, for the columns [0, n) of a single row.
 template <class T> void finish_row(T* c, const T* s, int n, T alpha, T beta, const T* row_bias,
@@ -101,19 +103,21 @@ void sum_columns(T* s, ptrdiff_t s_step, const T* b, ptrdiff_t ld, ptrdiff_t b_s
   for (int g = 0; g < G; ++g) X::store(s + g * s_step, acc[g]);
 }
 
-// A pair of K blocks for n <= 2 * W columns: block q's sums at s + q * 2 * W.
-template <class T> void sum_column_blocks(T* s, const T* b, ptrdiff_t ld, const T* x, int kn, int n) {
+// A pair of K blocks for n <= 2 * W columns: block q's sums at s + q * 2 * W. Two chains at once, or one where columns
+// come from afar: then they are to be few streams.
+template <class T>
+void sum_column_blocks(T* s, const T* b, ptrdiff_t ld, const T* x, int kn, int n, bool far) {
   constexpr int W = Reg<T>::W, S = 2 * W;
   // The blocks of the same columns as the two chains: columns are often a power of two apart, and more than eight such
   // lines push each other out of the first cache. float64 has few columns a register as it is.
-  if (sizeof(T) == 4 && kn == 2 * kBlockK) {
+  if (sizeof(T) == 4 && W <= 8 && kn == 2 * kBlockK && !far) {
     for (int j = 0; j < n; j += W)
       sum_columns<T, 2>(s + j, S, b + j * ld, ld, kBlockK, x, kBlockK, kBlockK, least(W, n - j));
     return;
   }
   for (int k = 0; k < kn; k += kBlockK, s += S) {
     const int depth = least(kBlockK, kn - k);
-    if (n == S) {
+    if (n == S && !far) {
       sum_columns<T, 2>(s, W, b + k, ld, W * ld, x + k, 0, depth, W);
       continue;
     }
@@ -126,8 +130,10 @@ template <class T> void sum_column_blocks(T* s, const T* b, ptrdiff_t ld, const 
 // of b in a few long streams.
 template <class T> void multiply_vector(const Product<T>& p) {
   const bool rows = p.b.col == 1;
-  const int64_t grain = p.k * p.n < 65536 ? p.n : kVectorColumns;
   const int64_t step_n = rows ? kVectorColumns : 2 * Reg<T>::W, step_k = rows ? kBlockK : 2 * kBlockK;
+  const int64_t least_n = !rows ? step_n : p.n < 2 * kVectorColumns ? 128 : kVectorColumns;
+  const int64_t grain = p.k * p.n < kVectorWork ? p.n : ceil_div(kVectorWork / 4, p.k * least_n) * least_n;
+  const bool far = sizeof(T) == 4 && p.k * p.n > (Reg<T>::W > 8 ? 1 << 15 : num_threads() << 21);
   parallel_for(p.n, grain, [&](int64_t begin, int64_t end) {
     alignas(64) T s[kVectorColumns];
     alignas(64) T turned[2 * kBlockK];
@@ -143,7 +149,7 @@ template <class T> void multiply_vector(const Product<T>& p) {
         if (rows)
           sum_rows(s, p.b.at(k, j), p.b.row, x, kn, n);
         else
-          sum_column_blocks(s, p.b.at(k, j), p.b.col, x, kn, n);
+          sum_column_blocks(s, p.b.at(k, j), p.b.col, x, kn, n, far);
         for (int64_t q = k; q < k + kn; q += kBlockK) {
           const bool last = q + kBlockK >= p.k;
           finish_row(p.c + j, s + (q - k) / kBlockK * step_n, n, p.alpha, q == 0 ? p.beta : T(1),
