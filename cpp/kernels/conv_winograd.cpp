@@ -6,7 +6,9 @@ namespace chainrule::CR_ISA {
 namespace {
 
 constexpr int64_t kBlockBytes = 512 << 10;  // of transformed tiles at a time: they stay in the second cache
-constexpr int64_t kFewTiles = 28;           // that a block has at least: two tiles of a product
+constexpr int64_t kFewBytes =
+    8 << 20;                       // of all transformed tiles, where the weight is transformed panel by panel
+constexpr int64_t kFewTiles = 28;  // that a block has at least: two tiles of a product
 
 // The tiles of n images of out_h x out_w outputs. They are numbered along rows, images after each other; a unit is a row
 // of tiles of an image, or a part of one where rows are long.
@@ -75,37 +77,41 @@ template <class T> struct WinogradProduct {
     return weight[i * weight_m + c * weight_c + (turned ? 8 - t : t)];
   }
 
-  // u[i][panel][c][lane] = (G w G')[i] of output channel panel * kPanel + lane.
+  // u[i * step + (c - c0) * ld + lane] = (G w G')[i] of a register of output channels from m0 on, for channels [c0, c1).
+  [[gnu::noinline]] void transform_kernels(T* u, int64_t step, int64_t ld, int64_t m0, int64_t c0,
+                                           int64_t c1) const {
+    constexpr int W = Reg<T>::W, kChannels = 16;
+    const int rows = static_cast<int>(least<int64_t>(W, m - m0));
+    alignas(64) T taps[kChannels * 9 * W];  // kernels turned so that a register holds one tap of W of them
+    if (rows < W) memset(taps, 0, sizeof(taps));
+    for (int64_t c = c0; c < c1; c += kChannels) {
+      const int64_t count = least<int64_t>(kChannels, c1 - c);
+      const T* const src = weight + m0 * weight_m + c * weight_c;
+      // Kernels of neighbouring channels stand behind each other, or those of neighbouring outputs do.
+      const int64_t calls = weight_c == 9 ? 1 : count, kn = weight_c == 9 ? 9 * count : 9;
+      for (int64_t i = 0; i < calls; ++i)
+        pack_transposed(taps + i * 9 * W, W, src + i * weight_c, weight_m, rows, static_cast<int>(kn), 0);
+      for (int64_t i = 0; i < count; ++i)
+        transform_kernel(u + (c - c0 + i) * ld, step, taps + (i * 9 + (turned ? 8 : 0)) * W, turned ? -W : W);
+    }
+  }
+  // u[i][panel][c][lane].
   void transform_weight(T* u, int64_t step) const {
-    constexpr int P = kPanel<T>, W = Reg<T>::W, kChannels = 16;
+    constexpr int P = kPanel<T>, W = Reg<T>::W;
     parallel_for(out_lanes() / W, most<int64_t>(1, 1024 / channels), [&](int64_t begin, int64_t end) {
-      alignas(64)
-          T taps[kChannels * 9 * W] = {};  // kernels turned so that a register holds one tap of W of them
-      for (int64_t i = begin * W; i < end * W; i += W) {
-        const int rows = static_cast<int>(least<int64_t>(W, m - i));
-        for (int64_t c0 = 0; c0 < channels; c0 += kChannels) {
-          const int64_t count = least<int64_t>(kChannels, channels - c0);
-          const T* const src = weight + i * weight_m + c0 * weight_c;
-          // Kernels of neighbouring channels stand behind each other, or those of neighbouring outputs do.
-          const int64_t calls = weight_c == 9 ? 1 : count, kn = weight_c == 9 ? 9 * count : 9;
-          for (int64_t c = 0; c < calls; ++c)
-            pack_transposed(taps + c * 9 * W, W, src + c * weight_c, weight_m, rows, static_cast<int>(kn), 0);
-          for (int64_t c = 0; c < count; ++c)
-            transform_kernel(u + (i / P * channels + c0 + c) * P + i % P, step,
-                             taps + (c * 9 + (turned ? 8 : 0)) * W, turned ? -W : W);
-        }
-        if (rows < W) break;
-      }
+      for (int64_t i = begin * W; i < end * W; i += W)
+        transform_kernels(u + i / P * channels * P + i % P, step, P, i, 0, channels);
     });
   }
 
   // The outputs of one tile again, by the definition: where one that is not finite has spoiled its neighbours.
-  void repair(T* strip, int64_t pitch, int64_t b, int64_t row, int64_t col) const {
-    const int64_t ld = out_lanes();
-    for (int64_t i = 0; i < m; ++i) {
+  void repair(T* strip, int64_t pitch, int64_t ld, int64_t m0, int64_t count, int64_t b, int64_t row,
+              int64_t col) const {
+    for (int64_t lane = 0; lane < count; ++lane) {
+      const int64_t i = m0 + lane;
       bool finite = true;
       for (int64_t y = 0; y < 4; ++y) {
-        const T v = strip[y / 2 * pitch + y % 2 * ld + i];
+        const T v = strip[y / 2 * pitch + y % 2 * ld + lane];
         finite &= v - v == T(0);
       }
       for (int64_t y = 0; y < 4 && !finite; ++y) {
@@ -119,13 +125,53 @@ template <class T> struct WinogradProduct {
           }
           if (sum != sum) break;
         }
-        strip[y / 2 * pitch + y % 2 * ld + i] = bias ? sum + bias[i] : sum;
+        strip[y / 2 * pitch + y % 2 * ld + lane] = bias ? sum + bias[i] : sum;
       }
+    }
+  }
+
+  using Piece = typename TileGrid::Piece;
+  // v[i][tile][channel] of a piece whose first tile is v's first. `strip` holds the piece's patches.
+  [[gnu::noinline]] void transform_piece(const Piece& q, T* v, int64_t step, T* strip,
+                                         int64_t strip_cols) const {
+    const int64_t cl = in_lanes(), pitch = strip_cols * cl;
+    to_channels_last(strip, cl, image + q.image * channels * in_h * in_w, channels, in_h, in_w,
+                     2 * q.row + y0, 2 * q.col + x0, 2 * q.rows + 2, strip_cols);
+    for (int64_t r = 0; r < q.rows; ++r)
+      transform_input(v + r * q.cols * cl, step, strip + 2 * r * pitch, pitch, cl, q.cols);
+  }
+  // The outputs of a piece, of `count` channels from m0 on, from products of `ld` lanes a tile.
+  [[gnu::noinline]] void store_piece(const Piece& q, const T* products, int64_t step, int64_t ld, int64_t m0,
+                                     int64_t count, const T* lane_bias, T* strip, int64_t strip_cols) const {
+    const int64_t pitch = strip_cols * ld;
+    for (int64_t r = 0; r < q.rows; ++r) {
+      T* const rows = strip + 2 * r * pitch;
+      const bool finite =
+          transform_output(rows, pitch, products + r * q.cols * ld, step, ld, lane_bias, q.cols);
+      for (int64_t x = 0; x < q.cols && !finite; ++x)
+        repair(rows + 2 * x * ld, pitch, ld, m0, count, q.image, q.row + r, q.col + x);
+    }
+    to_planes(out + (q.image * m + m0) * out_h * out_w, count, out_h, out_w, 2 * q.row, 2 * q.col, strip, ld,
+              least(2 * q.rows, out_h - 2 * q.row), strip_cols, least(2 * q.cols, out_w - 2 * q.col));
+  }
+  // c[tile][lane] (+)= a[tile][channel] b[channel][lane] over kn channels of one K block and nv registers of lanes.
+  static void multiply(int64_t tiles, int kn, int nv, const T* a, int64_t lda, const T* b, int64_t ldb, T* c,
+                       int64_t ldc, bool add) {
+    const int h = tile_height(tiles);
+    for (int64_t i = 0; i < tiles; i += h) {
+      const TileOut<T> o{c + i * ldc, static_cast<ptrdiff_t>(ldc), T(1), T(add), nullptr, nullptr, Reg<T>::W};
+      chainrule::CR_ISA::tiles<T>.fn[0][nv - 1][least<int64_t>(h, tiles - i) - 1](
+          kn, a + i * lda, static_cast<ptrdiff_t>(lda), 1, b, static_cast<ptrdiff_t>(ldb), o);
     }
   }
 
   void run() const {
     const int64_t cl = in_lanes(), ml = out_lanes(), most_tiles = block_tiles<T>(cl + ml);
+    const int64_t all_tiles = n * ceil_div(out_h, 2) * ceil_div(out_w, 2);
+    if constexpr (sizeof(T) == 4) {  // doubles do without, for the wheel's size
+      if (16 * channels * m * 4 > kBlockBytes && 16 * all_tiles * cl * 4 <= kFewBytes)
+        return run_few(all_tiles);
+    }
     const TileGrid grid(n, out_h, out_w, most_tiles);
     const int64_t step_u = plane<T>(round_up(m, kPanel<T>) * channels);
     Scratch<T> u(16 * step_u), lane_bias(ml);
@@ -148,6 +194,42 @@ template <class T> struct WinogradProduct {
                    for (int64_t b = begin; b < end; ++b)
                      worker.block(b * per_block, least(grid.units, (b + 1) * per_block));
                  });
+  }
+
+  // A large weight and few tiles: all of these are transformed first. Then each panel of output channels transforms its part
+  // of the weight, a K block at a time, which stays in the second cache, and goes to the end.
+  void run_few(int64_t tiles) const {
+    constexpr int W = Reg<T>::W, kLine = 64 / int{sizeof(T)}, L = kPanel<T> < kLine ? kPanel<T> : kLine;
+    const TileGrid grid(n, out_h, out_w, tiles);
+    const int64_t cl = in_lanes(), cols = 2 * grid.cols, step_v = plane<T>(tiles * cl);
+    Scratch<T> v(16 * step_v);
+    parallel_for(grid.units, most<int64_t>(1, 16384 / (16 * grid.cols * cl)),
+                 [&](int64_t begin, int64_t end) {
+                   Scratch<T> strip((2 * least(end - begin, grid.rows) + 2) * (cols + 2) * cl);
+                   grid.for_pieces(begin, end, [&](const Piece& q) {
+                     transform_piece(q, v.p + (begin * grid.cols + q.first) * cl, step_v, strip.p, cols + 2);
+                   });
+                 });
+    parallel_for(ceil_div(m, L), 1, [&](int64_t begin, int64_t end) {
+      const int64_t kn = least<int64_t>(kBlockK, channels), step_u = plane<T>(kn * L),
+                    step_m = plane<T>(tiles * L);
+      Scratch<T> u(16 * step_u), products(16 * step_m), strip(2 * grid.rows * cols * L);
+      for (int64_t m0 = begin * L; m0 < least(m, end * L); m0 += L) {
+        const int64_t count = least<int64_t>(L, m - m0), ld = round_up(count, W);
+        for (int64_t k = 0; k < channels; k += kBlockK) {
+          const int64_t k1 = least(channels, k + kBlockK);
+          for (int64_t w = 0; w < ld; w += W) transform_kernels(u.p + w, step_u, L, m0 + w, k, k1);
+          for (int i = 0; i < 16; ++i)
+            multiply(tiles, static_cast<int>(k1 - k), static_cast<int>(ld / W), v.p + i * step_v + k, cl,
+                     u.p + i * step_u, L, products.p + i * step_m, ld, k > 0);
+        }
+        alignas(64) T lane_bias[L] = {};
+        if (bias) memcpy(lane_bias, bias + m0, static_cast<size_t>(count) * sizeof(T));
+        grid.for_pieces(0, grid.units, [&](const Piece& q) {
+          store_piece(q, products.p + q.first * ld, step_m, ld, m0, count, lane_bias, strip.p, cols);
+        });
+      }
+    });
   }
 
   struct Worker {
@@ -178,48 +260,22 @@ template <class T> struct WinogradProduct {
           products(16 * step_m) {}
 
     void block(int64_t begin, int64_t end) {
-      const int64_t tiles = grid.for_pieces(begin, end, [&](const TileGrid::Piece& q) {
-        const int64_t pitch = strip_cols * cl;
-        to_channels_last(strip.p, cl, p.image + q.image * p.channels * p.in_h * p.in_w, p.channels, p.in_h,
-                         p.in_w, 2 * q.row + p.y0, 2 * q.col + p.x0, 2 * q.rows + 2, strip_cols);
-        for (int64_t r = 0; r < q.rows; ++r)
-          transform_input(v.p + (q.first + r * q.cols) * cl, step_v, strip.p + 2 * r * pitch, pitch, cl,
-                          q.cols);
+      const int64_t tiles = grid.for_pieces(begin, end, [&](const Piece& q) {
+        p.transform_piece(q, v.p + q.first * cl, step_v, strip.p, strip_cols);
       });
-      for (int i = 0; i < 16; ++i) multiply(v.p + i * step_v, u + i * step_u, products.p + i * step_m, tiles);
-      grid.for_pieces(begin, end, [&](const TileGrid::Piece& q) {
-        const int64_t pitch = out_cols * ml;
-        for (int64_t r = 0; r < q.rows; ++r) {
-          T* const rows = strip.p + 2 * r * pitch;
-          const bool finite = transform_output(rows, pitch, products.p + (q.first + r * q.cols) * ml, step_m,
-                                               ml, lane_bias, q.cols);
-          for (int64_t x = 0; x < q.cols && !finite; ++x)
-            p.repair(rows + 2 * x * ml, pitch, q.image, q.row + r, q.col + x);
-        }
-        to_planes(p.out + q.image * p.m * p.out_h * p.out_w, p.m, p.out_h, p.out_w, 2 * q.row, 2 * q.col,
-                  strip.p, ml, least(2 * q.rows, p.out_h - 2 * q.row), out_cols,
-                  least(2 * q.cols, p.out_w - 2 * q.col));
-      });
-    }
-
-    // One of the 16 products: tiles x channels by channels x m.
-    void multiply(const T* a, const T* b, T* c, int64_t tiles) const {
-      constexpr int P = kPanel<T>, W = Reg<T>::W;
-      const int h = tile_height(tiles);
-      for (int64_t k = 0; k < p.channels; k += kBlockK) {
-        const int kn = static_cast<int>(least<int64_t>(kBlockK, p.channels - k));
-        for (int64_t j = 0; j < ml; j += P) {
-          const int nv = static_cast<int>(least<int64_t>(P, ml - j) / W);
-          for (int64_t i = 0; i < tiles; i += h) {
-            const TileOut<T> o{
-                c + i * ml + j, static_cast<ptrdiff_t>(ml), T(1), k == 0 ? T(0) : T(1), nullptr, nullptr, W};
-            tiles_fn(nv, least<int64_t>(h, tiles - i))(kn, a + i * cl + k, static_cast<ptrdiff_t>(cl), 1,
-                                                       b + j * p.channels + k * P, P, o);
-          }
+      for (int i = 0; i < 16; ++i) {
+        for (int64_t k = 0; k < p.channels; k += kBlockK) {
+          const int kn = static_cast<int>(least<int64_t>(kBlockK, p.channels - k));
+          for (int64_t j = 0; j < ml; j += kPanel<T>)
+            multiply(tiles, kn, static_cast<int>(least<int64_t>(kPanel<T>, ml - j) / Reg<T>::W),
+                     v.p + i * step_v + k, cl, u + i * step_u + j * p.channels + k * kPanel<T>, kPanel<T>,
+                     products.p + i * step_m + j, ml, k > 0);
         }
       }
+      grid.for_pieces(begin, end, [&](const Piece& q) {
+        p.store_piece(q, products.p + q.first * ml, step_m, ml, 0, p.m, lane_bias, strip.p, out_cols);
+      });
     }
-    static TileFn<T> tiles_fn(int nv, int64_t r) { return chainrule::CR_ISA::tiles<T>.fn[0][nv - 1][r - 1]; }
   };
 };
 

@@ -15,8 +15,8 @@ namespace chainrule::CR_ISA {
 // dst[(y * cols + x) * ld + c] = image[c][y0 + y][x0 + x], zero outside of the image and for c >= channels. ld is a
 // multiple of a register.
 template <class T>
-void to_channels_last(T* dst, int64_t ld, const T* image, int64_t channels, int64_t h, int64_t w, int64_t y0,
-                      int64_t x0, int64_t rows, int64_t cols) {
+[[gnu::noinline]] void to_channels_last(T* dst, int64_t ld, const T* image, int64_t channels, int64_t h,
+                                        int64_t w, int64_t y0, int64_t x0, int64_t rows, int64_t cols) {
   using X = Reg<T>;
   constexpr int W = X::W;
   const int64_t left = least(cols, most<int64_t>(0, -x0)), right = most(left, least(cols, w - x0));
@@ -106,7 +106,8 @@ template <class T> CR_INLINE Patch<T> input_column(const T* d, int64_t pitch) {
 
 // v[i * step + tile * ld + c] = (B' d B)[i] for a row of tiles; `strip` is their first patch, channels last.
 template <class T>
-void transform_input(T* v, int64_t step, const T* strip, int64_t pitch, int64_t ld, int64_t tiles) {
+[[gnu::noinline]] void transform_input(T* v, int64_t step, const T* strip, int64_t pitch, int64_t ld,
+                                       int64_t tiles) {
   using X = Reg<T>;
   for (int64_t c = 0; c < ld; c += X::W) {
     const T* s = strip + c;
