@@ -49,8 +49,8 @@ def test_rounding(sizes, dtype, bound):
 @pytest.mark.parametrize("which", range(3), ids=["input", "weight", "grad"])
 def test_one_that_is_not_finite_spoils_no_neighbours(which, value):
     """Nor do large ones, where only sums that the definition does not have would overflow."""
-    for padding in 0, 1:
-        given = sample(2, 16, 17, 15, padding, "float32")
+    for padding, channels, m in (0, 16, 17), (1, 16, 17), (1, 96, 97):  # large weights in parts
+        given = sample(2, channels, m, 15, padding, "float32")
         # Small factors, so that the definition has no overflow of its own.
         for i, array_ in enumerate(given):
             if i != which and np.isfinite(value):
@@ -77,13 +77,35 @@ def test_one_that_is_not_finite_spoils_no_neighbours(which, value):
     ids=str,
 )
 def test_parts_of_tiles(channels, size, options, m):
-    """Channels, taps and pixels that fill no tile, and more of them than a block of sums. Derivatives are linear."""
-    rng = np.random.default_rng(m)
-    x, weight, bias = (
-        rng.normal(size=(2, channels, size, size)),
-        rng.normal(size=(m, channels, 5, 5)),
-        rng.normal(size=m),
-    )
+    """Channels, taps and pixels that fill no tile, and more of them than a block of sums."""
+    check((2, channels, size, size), (m, channels, 5, 5), **options)
+
+
+@pytest.mark.parametrize(
+    ("image", "weight", "options"),
+    [
+        ((3, 40, 7, 7), (70, 40, 3, 3), {"stride": 2, "padding": 1}),  # few pixels, over images and K blocks
+        ((5, 300, 3, 4), (65, 300, 2, 2), {}),
+        ((2, 20, 14, 14), (100, 20, 3, 3), {"padding": 4, "dilation": 4}),
+        ((3, 80, 5, 5), (64, 80, 1, 1), {}),
+        ((2, 9, 11, 50), (10, 9, 3, 3), {"stride": (2, 3), "padding": 1}),  # the gradient's phases
+        ((2, 8, 13, 40), (4, 4, 3, 5), {"stride": 2, "padding": (0, 2), "groups": 2}),
+        ((1, 300, 9, 9), (600, 300, 1, 1), {"stride": 2}),
+        ((1, 3, 34, 34), (40, 3, 8, 8), {"stride": 8}),
+        ((1, 3, 9, 9), (8, 3, 2, 2), {"stride": 3}),  # pixels that no window sees
+        ((19, 5, 6, 6), (7, 5, 4, 4), {}),  # small images that share a block of the weight's gradient
+        ((4, 6, 5, 4), (9, 6, 5, 4), {}),  # a linear layer
+    ],
+    ids=str,
+)
+def test_few_pixels_strides_and_small_images(image, weight, options):
+    check(image, weight, **options)
+
+
+def check(image, weight, **options):
+    """Derivatives are linear: they are compared along some directions."""
+    rng = np.random.default_rng(weight[0])
+    x, weight, bias = rng.normal(size=image), rng.normal(size=weight), rng.normal(size=weight[0])
     want = ref.conv2d(x, weight, bias, **options)
     g = rng.normal(size=want.shape)
     xt, wt = tensor(x, requires_grad=True), tensor(weight, requires_grad=True)

@@ -1,5 +1,6 @@
 #include "kernels/conv.h"
 
+#include "kernels/conv_columns.h"
 #include "kernels/conv_depthwise.h"
 #include "kernels/conv_direct.h"
 #include "kernels/conv_tiles.h"
@@ -9,12 +10,6 @@
 namespace chainrule::CR_ISA {
 namespace {
 
-// Where the product over an image goes: dense rows, or (for a phase of a strided gradient) pixels with gaps.
-template <class T> struct ConvOut {
-  T* p;
-  int64_t image, group, channel, row, col;  // strides
-};
-
 // The convolution of n images of `groups` groups by weight[group][m][channels * taps].
 template <class T> struct ConvProduct {
   const ConvShape& s;
@@ -22,10 +17,9 @@ template <class T> struct ConvProduct {
   const T* image;  // n, groups, channels, in_h, in_w
   const T* weight;
   const T* bias;  // groups * m, or null
-  ConvOut<T> out;
+  T* out;         // n, groups, m, out_h, out_w
 
   int64_t k() const { return s.channels * s.taps; }
-  bool dense() const { return out.col == 1 && out.row == s.out_w; }
 
   void run() const {
     const int64_t images = n * groups, work = most<int64_t>(1, m * k() * s.out_h * s.out_w);
@@ -55,7 +49,11 @@ template <class T> struct ConvProduct {
     parallel_for(images * strips, most<int64_t>(1, kParallelWork / 4 / (work / strips + 1)),
                  [&](int64_t begin, int64_t end) {
                    Worker worker(*this, rows, on_tiles, packed.p, panels * panel_size);
-                   for (int64_t t = begin; t < end; ++t) worker.strip_of(t / strips, t % strips * rows);
+                   for (int64_t t = begin; t < end; t += worker.together) {
+                     const int64_t stop = least(end, t + worker.together);
+                     for (int64_t i = t; i < stop; ++i) worker.build(i - t, i / strips, i % strips * rows);
+                     for (int64_t i = t; i < stop; ++i) worker.multiply(i - t, i / strips, i % strips * rows);
+                   }
                  });
   }
 
@@ -67,46 +65,43 @@ template <class T> struct ConvProduct {
     const T* packed;
     const int64_t group_size;
     const Strip<T> strip;
-    Scratch<T> padded, gathered;
+    // Strips, small ones, are built before any is read: to load what was just stored in other pieces waits for the stores.
+    const int64_t size, together;
+    Scratch<T> padded;
     Scratch<ptrdiff_t> offsets;
 
     Worker(const ConvProduct& product, int64_t strip_rows, int64_t tile_channels, const T* weights,
-           int64_t size)
+           int64_t weights_size)
         : p(product),
           rows(strip_rows),
           on_tiles(tile_channels),
           packed(weights),
-          group_size(size),
+          group_size(weights_size),
           strip(product.s, strip_rows),
-          padded(strip.size(product.s.channels)),
-          gathered(product.dense() ? 0 : product.m * strip_rows * product.s.out_w),
+          size(strip.size(product.s.channels)),
+          together(product.s.channels == 1 ? most<int64_t>(1, least<int64_t>(8, 2048 / size)) : 1),
+          padded(together * size),
           offsets(product.k()) {
       for (int64_t c = 0; c < p.s.channels; ++c) {
         for (int64_t t = 0; t < p.s.taps; ++t) offsets.p[c * p.s.taps + t] = strip.offset(c, t);
       }
     }
 
-    void strip_of(int64_t image, int64_t oy) {
+    T* pixels_of(int64_t place) const { return padded.p + place * size + Strip<T>::kFront; }
+    void build(int64_t place, int64_t image, int64_t oy) const {
+      strip.build(pixels_of(place), p.image + image * p.s.channels * p.s.in_h * p.s.in_w, p.s.channels, oy);
+    }
+    void multiply(int64_t place, int64_t image, int64_t oy) const {
       const ConvShape& s = p.s;
-      const int64_t b = image / p.groups, g = image % p.groups, count = least(rows, s.out_h - oy);
-      T* const pixels = padded.p + Strip<T>::kFront;
-      strip.build(pixels, p.image + image * s.channels * s.in_h * s.in_w, s.channels, oy);
-      T* const out = p.out.p + b * p.out.image + g * p.out.group + oy * p.out.row;
-      T* const c = p.dense() ? out : gathered.p;
-      const int64_t ldc = p.dense() ? p.out.channel : count * s.out_w;
+      const int64_t g = image % p.groups, count = least(rows, s.out_h - oy);
+      const T* const pixels = pixels_of(place);
+      const int64_t ldc = s.out_h * s.out_w;
+      T* const c = p.out + image * p.m * ldc + oy * s.out_w;
       const T* bias = p.bias ? p.bias + g * p.m : nullptr;
       window_strip(strip, pixels, offsets.p, p.k(), packed + g * group_size, bias, on_tiles, count * s.out_w,
                    c, ldc);
       direct_strip(strip, pixels, offsets.p, p.k(), p.weight + (g * p.m + on_tiles) * p.k(),
                    bias ? bias + on_tiles : nullptr, p.m - on_tiles, count, c + on_tiles * ldc, ldc);
-      if (p.dense()) return;
-      for (int64_t i = 0; i < p.m; ++i) {
-        for (int64_t y = 0; y < count; ++y) {
-          const T* src = c + i * ldc + y * s.out_w;
-          T* d = out + i * p.out.channel + y * p.out.row;
-          for (int64_t x = 0; x < s.out_w; ++x) d[x * p.out.col] = src[x];
-        }
-      }
     }
   };
 };
@@ -152,6 +147,33 @@ void pointwise(const ConvArgs& a, const void* image, int64_t channels, int64_t m
   gemm(g);
 }
 
+// A kernel as large as the image: a linear layer.
+bool is_linear(const ConvArgs& a) {
+  return a.out_h == 1 && a.out_w == 1 && a.kernel_h == a.in_h && a.kernel_w == a.in_w && a.pad_h == 0 &&
+         a.pad_w == 0 && a.dilation_h == 1 && a.dilation_w == 1 && a.groups == 1;
+}
+
+// c[m][n] = a[m][k] b[k][n] (+ bias[n]) of dense matrices, either of which may lie there transposed.
+void multiply_dense(DType dtype, int64_t m, int64_t n, int64_t k, const void* a, bool turn_a, const void* b,
+                    bool turn_b, void* c, const void* bias = nullptr) {
+  GemmArgs g;
+  g.dtype = dtype;
+  g.m = m;
+  g.n = n;
+  g.k = k;
+  g.a = a;
+  g.a_row = turn_a ? 1 : k;
+  g.a_col = turn_a ? m : 1;
+  g.b = b;
+  g.b_row = turn_b ? 1 : n;
+  g.b_col = turn_b ? k : 1;
+  g.c = c;
+  g.c_row = n;
+  g.c_col = 1;
+  g.col_bias = bias;
+  gemm(g);
+}
+
 ConvShape forward_shape(const ConvArgs& a, Taps& taps) {
   for (int64_t r = 0; r < a.kernel_h; ++r) {
     for (int64_t s = 0; s < a.kernel_w; ++s) taps.add(r * a.dilation_h, s * a.dilation_w);
@@ -172,11 +194,29 @@ ConvShape forward_shape(const ConvArgs& a, Taps& taps) {
           (a.kernel_w - 1) * a.dilation_w + 1};
 }
 
+// Measured: few pixels an image, or a weight that would take longer to pack than the windows that it meets.
+bool takes_columns(const ConvArgs& a) {
+  const int64_t pixels = a.out_h * a.out_w;
+  return has_fma && a.groups == 1 && a.out_channels >= 64 && (pixels <= 64 || a.n * pixels <= a.out_channels);
+}
+
 template <class T> void forward(const ConvArgs& a) {
   Taps taps(a.kernel_h * a.kernel_w);
   const ConvShape s = forward_shape(a, taps);
-  const int64_t m = a.out_channels / a.groups, pixels = a.out_h * a.out_w;
-  const ConvOut<T> out{static_cast<T*>(a.out), a.out_channels * pixels, m * pixels, pixels, a.out_w, 1};
+  const int64_t m = a.out_channels / a.groups;
+  if constexpr (has_fma && sizeof(T) == 4) {  // the others take the tiles, for the wheel's size
+    if (takes_columns(a)) {
+      ColumnsForward<T>{s,
+                        a.n,
+                        m,
+                        static_cast<const T*>(a.input),
+                        static_cast<const T*>(a.weight),
+                        static_cast<const T*>(a.bias),
+                        static_cast<T*>(a.out)}
+          .run();
+      return;
+    }
+  }
   ConvProduct<T>{s,
                  a.n,
                  a.groups,
@@ -184,68 +224,46 @@ template <class T> void forward(const ConvArgs& a) {
                  static_cast<const T*>(a.input),
                  static_cast<const T*>(a.weight),
                  static_cast<const T*>(a.bias),
-                 out}
+                 static_cast<T*>(a.out)}
       .run();
 }
 
-// Pixel (y, x) of the input's gradient gets weight[r][s] * grad[oy][ox] from each tap with oy * stride + r * dilation - pad
-// == y. For y of one phase modulo the stride these taps are the same, and oy moves by one with y: a convolution of the
-// output's gradient with stride one, by those taps of the weight, turned round.
-template <class T> void input_grad_phase(const ConvArgs& a, int64_t phase_y, int64_t phase_x) {
+// Measured: windows that leave out much of the image, and few pixels a weight.
+bool takes_columns_grad(const ConvArgs& a) {
+  const int64_t in = a.in_h * a.in_w, out = a.out_h * a.out_w;
+  if (a.stride_h > 1 || a.stride_w > 1) return true;
+  return has_fma && a.out_channels / a.groups >= 32 &&
+         (4 * out <= 3 * in || (a.n * in <= a.in_channels && a.groups == 1));
+}
+
+template <class T> void input_grad(const ConvArgs& a) {
   const int64_t cig = a.in_channels / a.groups, cog = a.out_channels / a.groups,
                 area = a.kernel_h * a.kernel_w;
-  const int64_t rows = ceil_div(a.in_h - phase_y, a.stride_h), cols = ceil_div(a.in_w - phase_x, a.stride_w);
-  if (rows <= 0 || cols <= 0) return;
-  T* const out = static_cast<T*>(a.out) + phase_y * a.in_w + phase_x;
-  const ConvOut<T> where{
-      out,       a.in_channels * a.in_h * a.in_w, cig * a.in_h * a.in_w, a.in_h * a.in_w, a.stride_h * a.in_w,
-      a.stride_w};
-  Taps taps(area), source(area);
-  int64_t y0 = 0, x0 = 0, y1 = 0, x1 = 0;
-  for (int64_t r = a.kernel_h - 1; r >= 0; --r) {
-    for (int64_t s = a.kernel_w - 1; s >= 0; --s) {
-      const int64_t y = phase_y + a.pad_h - r * a.dilation_h, x = phase_x + a.pad_w - s * a.dilation_w;
-      if (y % a.stride_h != 0 || x % a.stride_w != 0) continue;
-      const int64_t dy = y / a.stride_h, dx = x / a.stride_w;
-      const bool none = taps.count == 0;
-      y0 = none ? dy : least(y0, dy);
-      x0 = none ? dx : least(x0, dx);
-      y1 = none ? dy : most(y1, dy);
-      x1 = none ? dx : most(x1, dx);
-      taps.add(dy, dx);
-      source.add(r, s);
+  const T *grad = static_cast<const T*>(a.grad), *w = static_cast<const T*>(a.weight);
+  T* const out = static_cast<T*>(a.out);
+  Taps taps(area);
+  const ConvShape s = forward_shape(a, taps);
+  if (takes_columns_grad(a)) {
+    if constexpr (has_fma) {  // the fallback for old machines does without, for the wheel's size
+      if (cog >= kFewSummands) return ColumnsGrad<T>{s, a.n, a.groups, cog, grad, w, out}.run();
     }
-  }
-  if (taps.count == 0) {
-    parallel_for(a.n * a.in_channels, most<int64_t>(1, 16384 / (rows * cols)),
-                 [&](int64_t begin, int64_t end) {
-                   for (int64_t i = begin; i < end; ++i) {
-                     for (int64_t y = 0; y < rows; ++y) {
-                       for (int64_t x = 0; x < cols; ++x)
-                         out[i * where.channel + y * where.row + x * where.col] = T(0);
-                     }
-                   }
-                 });
+    ScatteredGrad<T>{s, a.n, a.groups, cog, grad, w, out}.run();
     return;
   }
-  for (int64_t t = 0; t < taps.count; ++t) {
-    taps.y.p[t] -= y0;
-    taps.x.p[t] -= x0;
-  }
-  Scratch<T> weight(a.in_channels * cog * taps.count);
-  const T* w = static_cast<const T*>(a.weight);
-  for (int64_t g = 0; g < a.groups; ++g) {
-    for (int64_t i = 0; i < cig; ++i) {
-      for (int64_t o = 0; o < cog; ++o) {
-        const T* src = w + ((g * cog + o) * cig + i) * area;
-        T* dst = weight.p + ((g * cig + i) * cog + o) * taps.count;
-        for (int64_t t = 0; t < taps.count; ++t) dst[t] = src[source.y.p[t] * a.kernel_w + source.x.p[t]];
-      }
+  // The convolution of the output's gradient by the weight turned round.
+  Scratch<T> turned(a.in_channels * cog * area);
+  parallel_for(a.in_channels, most<int64_t>(1, 16384 / (cog * area)), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const T* src = w + (i / cig * cog * cig + i % cig) * area;
+      T* dst = turned.p + i * cog * area;
+      for (int64_t o = 0; o < cog; ++o, src += cig * area, dst += area)
+        for (int64_t t = 0; t < area; ++t) dst[t] = src[area - 1 - t];
     }
-  }
-  const ConvShape s{cog, a.out_h, a.out_w,    rows,     cols,     1,           1,
-                    y0,  x0,      taps.count, taps.y.p, taps.x.p, y1 - y0 + 1, x1 - x0 + 1};
-  ConvProduct<T>{s, a.n, a.groups, cig, static_cast<const T*>(a.grad), weight.p, nullptr, where}.run();
+  });
+  const ConvShape turned_round{
+      cog,  a.out_h, a.out_w, a.in_h,    a.in_w,   1, 1, a.pad_h - s.reach_h + 1, a.pad_w - s.reach_w + 1,
+      area, s.dy,    s.dx,    s.reach_h, s.reach_w};
+  ConvProduct<T>{turned_round, a.n, a.groups, cig, grad, turned.p, nullptr, out}.run();
 }
 
 // grad[m][pixels] times columns[pixels][channels * taps], for taps columns [j0, j1) of one group, over images [n0, n1).
@@ -254,12 +272,12 @@ template <class T> struct WeightGrad {
   const ConvShape& s;
   int64_t m, k, rows;  // output rows a strip
 
-  void depthwise(int64_t group, int64_t n0, int64_t n1, T* out) const {
+  void depthwise(DepthwiseWeightGrad<T>& with, int64_t group, int64_t n0, int64_t n1, T* out) const {
     const int64_t image = s.in_h * s.in_w, pixels = s.out_h * s.out_w;
-    depthwise_weight_grad(s, rows, m, static_cast<const T*>(a.input) + (n0 * a.in_channels + group) * image,
-                          static_cast<ptrdiff_t>(a.in_channels * image),
-                          static_cast<const T*>(a.grad) + (n0 * a.out_channels + group * m) * pixels,
-                          static_cast<ptrdiff_t>(a.out_channels * pixels), n1 - n0, out);
+    with.run(static_cast<const T*>(a.input) + (n0 * a.in_channels + group) * image,
+             static_cast<ptrdiff_t>(a.in_channels * image),
+             static_cast<const T*>(a.grad) + (n0 * a.out_channels + group * m) * pixels,
+             static_cast<ptrdiff_t>(a.out_channels * pixels), n1 - n0, out);
   }
 
   // A 1 x 1 kernel: products of matrices as they lie in memory.
@@ -275,42 +293,55 @@ template <class T> struct WeightGrad {
     }
   }
 
+  // Small images share a K block.
+  int64_t together() const { return rows < s.out_h ? 1 : most<int64_t>(1, kBlockK / (s.out_h * s.out_w)); }
+
   // Panels of channels of the gradient, `panel_size` apart, have taps as rows. j0 is a multiple of kTileRows.
   void run(int64_t group, int64_t j0, int64_t j1, int64_t n0, int64_t n1, T* sums, int64_t panel_size) const {
     constexpr int P = kPanel<T>;
     const int64_t c0 = j0 / s.taps, c1 = ceil_div(j1, s.taps), pixels = s.out_h * s.out_w;
     const Strip<T> strip(s, rows);
-    Scratch<T> padded(strip.size(c1 - c0)), grads(ceil_div(m, P) * P * kBlockK);
+    const int64_t strip_size = strip.size(c1 - c0);
+    Scratch<T> padded(together() * strip_size), grads(ceil_div(m, P) * P * kBlockK);
     Scratch<ptrdiff_t> offsets(j1 - j0), steps(kBlockK);
     for (int64_t j = j0; j < j1; ++j) offsets.p[j - j0] = strip.offset(j / s.taps - c0, j % s.taps);
     bool add = false;
-    for (int64_t n = n0; n < n1; ++n) {
-      const T* image =
-          static_cast<const T*>(a.input) + (n * a.in_channels + group * s.channels + c0) * s.in_h * s.in_w;
-      const Mat<T> grad{static_cast<const T*>(a.grad) + (n * a.out_channels + group * m) * pixels, 1,
-                        static_cast<ptrdiff_t>(pixels)};
+    for (int64_t n = n0, images; n < n1; n += images) {
+      images = least(together(), n1 - n);
       for (int64_t oy = 0; oy < s.out_h; oy += rows) {
         T* const from = padded.p + Strip<T>::kFront;
-        strip.build(from, image, c1 - c0, oy);
+        for (int64_t b = 0; b < images; ++b)
+          strip.build(from + b * strip_size, image_of(n + b, group, c0), c1 - c0, oy);
         const int64_t begin = oy * s.out_w, count = least(rows, s.out_h - oy) * s.out_w;
         for (int64_t p = 0; p < count; p += kBlockK) {
           const int kn = static_cast<int>(least<int64_t>(kBlockK, count - p));
-          Pixels<T> pixel(strip, p);
-          for (int i = 0; i < kn; ++i) steps.p[i] = pixel.next();
-          for (int64_t i = 0; i < m; i += P)
-            pack_b(grads.p + i * kBlockK, grad, begin + p, kn, i, static_cast<int>(least<int64_t>(P, m - i)));
+          for (int64_t b = 0; b < images; ++b) {
+            Pixels<T> pixel(strip, p);
+            for (int i = 0; i < kn; ++i)
+              steps.p[b * kn + i] = static_cast<ptrdiff_t>(b * strip_size) + pixel.next();
+            const Mat<T> grad{static_cast<const T*>(a.grad) + ((n + b) * a.out_channels + group * m) * pixels,
+                              1, static_cast<ptrdiff_t>(pixels)};
+            for (int64_t i = 0; i < m; i += P)
+              pack_b(grads.p + i * kBlockK + b * kn * P, grad, begin + p, kn, i,
+                     static_cast<int>(least<int64_t>(P, m - i)));
+          }
           for (int64_t j = 0; j < j1 - j0; j += kTileRows) {
             Windows<T> windows;
             for (int64_t r = j; r < least<int64_t>(j + kTileRows, j1 - j0); ++r)
               windows.add(from + offsets.p[r]);
             for (int64_t i = 0; i < m; i += P)
-              windows.tile(least<int64_t>(P, m - i))(kn, windows.row, steps.p, grads.p + i * kBlockK,
+              windows.tile(least<int64_t>(P, m - i))(static_cast<int>(images) * kn, windows.row, steps.p,
+                                                     grads.p + i * kBlockK,
                                                      sums + i / P * panel_size + (j0 + j) * P, add);
           }
           add = true;
         }
       }
     }
+  }
+  const T* image_of(int64_t n, int64_t group, int64_t channel) const {
+    return static_cast<const T*>(a.input) +
+           (n * a.in_channels + group * s.channels + channel) * s.in_h * s.in_w;
   }
 };
 
@@ -340,15 +371,18 @@ template <class T> void weight_grad(const ConvArgs& a) {
   const bool direct = s.channels == 1 && m <= 4, in_place = is_pointwise(a), tiled = !direct && !in_place;
   constexpr int P = kPanel<T>, W = Reg<T>::W;
   const int64_t unit = tiled ? kTileRows : P, wide = ceil_div(k, unit);
-  const int64_t ranges = direct || work * chunks * a.groups < kParallelWork
-                             ? 1
-                             : least(wide, ceil_div(4 * num_threads(), chunks * a.groups));
+  const int64_t ranges =
+      direct || work * chunks * a.groups < kParallelWork
+          ? 1
+          : least(wide, round_up(ceil_div(4 * num_threads(), chunks * a.groups),
+                                 chunks * a.groups % num_threads() == 0 ? 1 : num_threads()));
   T* const out = static_cast<T*>(a.out);
   const int64_t panels = ceil_div(m, P), panel_size = wide * unit * P;
   const int64_t group_size = tiled ? panels * panel_size : m * k, part = a.groups * group_size;
   Scratch<T> parts(chunks > 1 || tiled ? chunks * part : 0);
   parallel_for(chunks * a.groups * ranges, most<int64_t>(1, kParallelWork / 4 / (work / ranges + 1)),
                [&](int64_t begin, int64_t end) {
+                 DepthwiseWeightGrad<T> depthwise(s, direct ? rows : 1, direct ? m : 0);
                  for (int64_t t = begin; t < end; ++t) {
                    const int64_t range = t % ranges, g = t / ranges % a.groups, chunk = t / ranges / a.groups;
                    T* c = (parts.p ? parts.p + chunk * part : out) + g * group_size;
@@ -356,7 +390,7 @@ template <class T> void weight_grad(const ConvArgs& a) {
                    const int64_t j0 = range * wide / ranges * unit,
                                  j1 = least(k, (range + 1) * wide / ranges * unit);
                    if (direct)
-                     job.depthwise(g, n0, n1, c);
+                     job.depthwise(depthwise, g, n0, n1, c);
                    else if (in_place)
                      job.pointwise(j0, j1, n0, n1, c);
                    else
@@ -389,19 +423,24 @@ template <class T> void weight_grad(const ConvArgs& a) {
 
 void conv2d_forward(const ConvArgs& a) {
   if (a.n <= 0 || a.out_channels <= 0 || a.out_h <= 0 || a.out_w <= 0) return;
-  if (is_pointwise(a)) return pointwise(a, a.input, a.in_channels, a.out_channels, a.in_channels, 1, a.bias);
+  const int64_t k = a.in_channels * a.in_h * a.in_w;
+  if (is_linear(a))
+    return multiply_dense(a.dtype, a.n, a.out_channels, k, a.input, false, a.weight, true, a.out, a.bias);
+  if (is_pointwise(a) && !takes_columns(a))
+    return pointwise(a, a.input, a.in_channels, a.out_channels, a.in_channels, 1, a.bias);
   if (takes_winograd(a)) return winograd_forward(a);
   a.dtype == DType::Float32 ? forward<float>(a) : forward<double>(a);
 }
 
 void conv2d_input_grad(const ConvArgs& a) {
   if (a.n <= 0 || a.in_channels <= 0 || a.in_h <= 0 || a.in_w <= 0) return;
-  if (is_pointwise(a)) return pointwise(a, a.grad, a.out_channels, a.in_channels, 1, a.in_channels, nullptr);
+  const int64_t k = a.in_channels * a.in_h * a.in_w;
+  if (is_linear(a))
+    return multiply_dense(a.dtype, a.n, k, a.out_channels, a.grad, false, a.weight, false, a.out);
+  if (is_pointwise(a) && !(a.in_h * a.in_w <= 64 && takes_columns_grad(a)))
+    return pointwise(a, a.grad, a.out_channels, a.in_channels, 1, a.in_channels, nullptr);
   if (takes_winograd(a)) return winograd_input_grad(a);
-  for (int64_t y = 0; y < a.stride_h; ++y) {
-    for (int64_t x = 0; x < a.stride_w; ++x)
-      a.dtype == DType::Float32 ? input_grad_phase<float>(a, y, x) : input_grad_phase<double>(a, y, x);
-  }
+  a.dtype == DType::Float32 ? input_grad<float>(a) : input_grad<double>(a);
 }
 
 void conv2d_weight_grad(const ConvArgs& a) {
@@ -411,6 +450,9 @@ void conv2d_weight_grad(const ConvArgs& a) {
     memset(a.out, 0, static_cast<size_t>(size) * size_of(a.dtype));
     return;
   }
+  if (is_linear(a))
+    return multiply_dense(a.dtype, a.out_channels, size / a.out_channels, a.n, a.grad, true, a.input, false,
+                          a.out);
   if (takes_winograd_weight_grad(a)) return winograd_weight_grad(a);
   a.dtype == DType::Float32 ? weight_grad<float>(a) : weight_grad<double>(a);
 }

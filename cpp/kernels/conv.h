@@ -1,11 +1,16 @@
 // Two-dimensional convolution of dense NCHW images, as a matrix product whose second operand is read in place, from padded
 // strips of the image (conv_tiles.h): the output is weight (out_channels x taps) times columns (taps x pixels), with the
 // chains and K blocks of gemm.h, k running over (channel, row, column) of the kernel.
-//   conv2d_input_grad:  the same product with k over (out channel, tap), once for each phase of the stride.
-//   conv2d_weight_grad: k runs over the pixels of an image in blocks of 256 (strip by strip for large images), then over
-//                       images; images are summed in at most 16 chunks, a function of sizes, and the chunks in order.
+//   conv2d_input_grad:  the same product with k over (output channel, tap). With a stride, and where few windows meet a
+//                       weight (conv_columns.h), what each tap gives is such a sum over output channels, and the taps
+//                       are added from the last row of the kernel to the first; of fewer than 8 output channels, a
+//                       chain over (output channel, tap), the last tap first.
+//   conv2d_weight_grad: k runs over the pixels of an image in blocks of 256 (strip by strip for large images; as many
+//                       small images as fill a block share it), then over images; images are summed in at most 16
+//                       chunks, a function of sizes, and the chunks in order.
 // Few output channels take the same chains by registers of pixels (conv_direct.h), groups of one channel their weight's gradient
-// by lanes (conv_depthwise.h), and 3 x 3 kernels with 16 channels or more other sums altogether (conv_winograd.h).
+// by lanes (conv_depthwise.h), and 3 x 3 kernels with 16 channels or more other sums altogether (conv_winograd.h). A kernel
+// as large as its image is a linear layer.
 #pragma once
 #include "core/dtype.h"
 #include "kernels/isa.h"

@@ -81,36 +81,51 @@ void add_taps_3x3(Vec<T>* acc, const T* grad, const Strip<T>& strip, const T* pa
   }
 }
 
-// out[m][taps] of one group, over images [n0, n1). `image` and `grad` are the group's part of the first image.
-template <class T>
-void depthwise_weight_grad(const ConvShape& s, int64_t rows, int64_t m, const T* image, ptrdiff_t image_step,
-                           const T* grad, ptrdiff_t grad_step, int64_t images, T* out) {
-  const Strip<T> strip(s, rows);
-  Scratch<T> padded(strip.size(1)), sums(m * s.taps * Vec<T>::lanes);
-  Scratch<ptrdiff_t> offsets(s.taps);
-  for (int64_t t = 0; t < s.taps; ++t) offsets.p[t] = strip.offset(0, t);
-  const bool fast = is_3x3(strip, offsets.p);
-  auto* acc = reinterpret_cast<Vec<T>*>(sums.p);
-  for (int64_t i = 0; i < m * s.taps; ++i) acc[i] = Vec<T>(T(0));
-  for (int64_t n = 0; n < images; ++n, image += image_step, grad += grad_step) {
-    for (int64_t oy = 0; oy < s.out_h; oy += rows) {
-      T* const pixels = padded.p + Strip<T>::kFront;
-      strip.build(pixels, image, 1, oy);
-      const int64_t count = least(rows, s.out_h - oy);
-      for (int64_t i = 0; i < m; ++i) {
-        const T* g = grad + (i * s.out_h + oy) * s.out_w;
-        Vec<T>* a = acc + i * s.taps;
-        if (fast && count >= 2) {
-          add_taps_3x3(a, g, strip, pixels, offsets.p, count);
-          continue;
+// The gradients of groups, on one thread.
+template <class T> struct DepthwiseWeightGrad {
+  const ConvShape& s;
+  int64_t rows, m;  // output rows a strip, output channels of a group
+  Strip<T> strip;
+  Scratch<T> padded, sums;
+  Scratch<ptrdiff_t> offsets;
+  bool fast;
+
+  DepthwiseWeightGrad(const ConvShape& shape, int64_t strip_rows, int64_t channels)
+      : s(shape),
+        rows(strip_rows),
+        m(channels),
+        strip(shape, strip_rows),
+        padded(strip.size(1)),
+        sums(m * s.taps * Vec<T>::lanes),
+        offsets(s.taps) {
+    for (int64_t t = 0; t < s.taps; ++t) offsets.p[t] = strip.offset(0, t);
+    fast = is_3x3(strip, offsets.p);
+  }
+
+  // out[m][taps] of one group, over some images. `image` and `grad` are the group's part of the first.
+  void run(const T* image, ptrdiff_t image_step, const T* grad, ptrdiff_t grad_step, int64_t images, T* out) {
+    auto* acc = reinterpret_cast<Vec<T>*>(sums.p);
+    for (int64_t i = 0; i < m * s.taps; ++i) acc[i] = Vec<T>(T(0));
+    for (int64_t n = 0; n < images; ++n, image += image_step, grad += grad_step) {
+      for (int64_t oy = 0; oy < s.out_h; oy += rows) {
+        T* const pixels = padded.p + Strip<T>::kFront;
+        strip.build(pixels, image, 1, oy);
+        const int64_t count = least(rows, s.out_h - oy);
+        for (int64_t i = 0; i < m; ++i) {
+          const T* g = grad + (i * s.out_h + oy) * s.out_w;
+          Vec<T>* a = acc + i * s.taps;
+          if (fast && count >= 2) {
+            add_taps_3x3(a, g, strip, pixels, offsets.p, count);
+            continue;
+          }
+          int64_t t = 0;
+          for (; t + 3 <= s.taps; t += 3) add_taps<T, 3>(a + t, g, strip, pixels, offsets.p + t, count);
+          for (; t < s.taps; ++t) add_taps<T, 1>(a + t, g, strip, pixels, offsets.p + t, count);
         }
-        int64_t t = 0;
-        for (; t + 3 <= s.taps; t += 3) add_taps<T, 3>(a + t, g, strip, pixels, offsets.p + t, count);
-        for (; t < s.taps; ++t) add_taps<T, 1>(a + t, g, strip, pixels, offsets.p + t, count);
       }
     }
+    for (int64_t i = 0; i < m * s.taps; ++i) out[i] = reduce_add(acc[i]);
   }
-  for (int64_t i = 0; i < m * s.taps; ++i) out[i] = reduce_add(acc[i]);
-}
+};
 
 }  // namespace chainrule::CR_ISA

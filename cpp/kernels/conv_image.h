@@ -54,7 +54,7 @@ template <class T> struct Strip {
   }
 
   // dst begins after room for a register. Whole registers are stored, over what is written later or is slack.
-  void build(T* dst, const T* image, int64_t channels, int64_t oy0) const {
+  [[gnu::noinline]] void build(T* dst, const T* image, int64_t channels, int64_t oy0) const {
     using X = Reg<T>;
     const typename X::V zero = {};
     X::store(dst + channels * channel(), zero);
