@@ -42,8 +42,16 @@ struct Walk {
 
 // n elements of both in a row.
 template <class T> CR_INLINE void copy_row(T* dst, const T* src, int64_t n) {
-  if constexpr (sizeof(T) == 1) {
-    std::memcpy(dst, src, static_cast<size_t>(n));
+  if constexpr (sizeof(T) ==
+                1) {  // by registers: the library's copies are slow where only one side is aligned
+    struct Part { char bytes[64]; };
+    int64_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+      Part part;
+      __builtin_memcpy(&part, src + i, 64);
+      __builtin_memcpy(dst + i, &part, 64);
+    }
+    std::memcpy(dst + i, src + i, static_cast<size_t>(n - i));
   } else {
     each_vector<T>(n, [&](int64_t i, int count)
                           CR_LAMBDA_INLINE { Vec<T>::load(src + i, count).store(dst + i, count); });
@@ -75,20 +83,56 @@ template <class T> [[gnu::noinline]] void copy_steps(T* dst, int64_t ds, const T
   }
 }
 
-// dst[i] = src[2 * i]
-template <class T> CR_INLINE void copy_every_second(T* dst, const T* src, int64_t n) {
+// dst[i] = src[step * i]
+template <int step, class T> void copy_every(T* dst, const T* src, int64_t n) {
   int64_t i = 0;
   if constexpr (sizeof(T) > 1) {
     using X = Reg<T>;
-    for (; i + X::W < n; i += X::W)  // one less: the last register ends where src may
-      X::store(dst + i, every_second<0>(X::load(src + 2 * i), X::load(src + 2 * i + X::W)));
+    using L = LanesOf<X::W>;
+    for (; i + X::W < n; i += X::W) {  // one less: the last register ends where src may
+      const T* p = src + step * i;
+      auto v = every_nth<step, 1>(X::load(p), X::load(p + X::W), L());
+      if constexpr (step > 2) v = every_nth<step, 2>(v, X::load(p + 2 * X::W), L());
+      if constexpr (step > 3) v = every_nth<step, 3>(v, X::load(p + 3 * X::W), L());
+      X::store(dst + i, v);
+    }
   }
-  copy_steps(dst + i, 1, src + 2 * i, 2, n - i);
+  copy_steps(dst + i, 1, src + step * i, step, n - i);
 }
 
-constexpr int64_t kShortRow = 16, kShortRows = 1024;
+// dst[i] = src[-i]
+template <class T> void copy_backwards(T* dst, const T* src, int64_t n) {
+  int64_t i = 0;
+  if constexpr (sizeof(T) > 1) {
+    using X = Reg<T>;
+    for (; i + X::W <= n; i += X::W) X::store(dst + i, reversed(X::load(src - i - (X::W - 1))));
+  } else {
+    for (; i + 8 <= n; i += 8) {
+      uint64_t bytes;
+      __builtin_memcpy(&bytes, src - i - 7, 8);
+      bytes = __builtin_bswap64(bytes);
+      __builtin_memcpy(dst + i, &bytes, 8);
+    }
+  }
+  copy_steps(dst + i, 1, src - i, -1, n - i);
+}
 
-// Short rows: kShortRows at a time, column by column.
+constexpr int64_t kShortRow = 16, kShortRows = 256;
+
+// `rows` rows of n bytes, part <= n <= 2 part: as two parts, which overlap.
+template <int part> void copy_ends(char* dst, int64_t ds, const char* src, int64_t ss, int64_t n,
+                                   int64_t rows) {
+  struct Part { char bytes[part]; };
+  for (int64_t i = 0; i < rows; ++i, dst += ds, src += ss) {
+    Part first, last;
+    __builtin_memcpy(&first, src, part);
+    __builtin_memcpy(&last, src + n - part, part);
+    __builtin_memcpy(dst, &first, part);
+    __builtin_memcpy(dst + n - part, &last, part);
+  }
+}
+
+// Short rows: where they are contiguous a row at a time, else kShortRows at a time, column by column.
 template <class T> void copy_short_rows(const StridedCopyArgs& a) {
   const int inner = a.ndim - 1;
   const int64_t n = a.sizes[inner], m = a.sizes[inner - 1], blocks = ceil_div(m, kShortRows);
@@ -101,8 +145,20 @@ template <class T> void copy_short_rows(const StridedCopyArgs& a) {
       const int64_t row = t % blocks * kShortRows;
       T* dst = static_cast<T*>(a.dst) + at.dst + row * a.dst_strides[inner - 1];
       const T* src = static_cast<const T*>(a.src) + at.src + row * a.src_strides[inner - 1];
+      constexpr int64_t size = sizeof(T);
+      const int64_t bytes = n * size, rows = least(kShortRows, m - row);
+      if (a.dst_strides[inner] == 1 && a.src_strides[inner] == 1 && bytes >= 4) {
+        const auto copy = bytes >= 64   ? copy_ends<64>
+                          : bytes >= 32 ? copy_ends<32>
+                          : bytes >= 16 ? copy_ends<16>
+                          : bytes >= 8  ? copy_ends<8>
+                                        : copy_ends<4>;
+        copy(reinterpret_cast<char*>(dst), a.dst_strides[inner - 1] * size,
+             reinterpret_cast<const char*>(src), a.src_strides[inner - 1] * size, bytes, rows);
+        continue;
+      }
       for (int64_t j = 0; j < n; ++j, dst += a.dst_strides[inner], src += a.src_strides[inner])
-        copy_steps(dst, a.dst_strides[inner - 1], src, a.src_strides[inner - 1], least(kShortRows, m - row));
+        copy_steps(dst, a.dst_strides[inner - 1], src, a.src_strides[inner - 1], rows);
     }
   });
 }
@@ -127,9 +183,16 @@ template <class T> void copy_rows(const StridedCopyArgs& a) {
       if (ds == 1 && ss == 1) {
         copy_row(dst, src, count);
       } else if (ds == 1 && ss == 0) {
-        for (int64_t j = 0; j < count; ++j) dst[j] = *src;
+        const T one = *src;
+        for (int64_t j = 0; j < count; ++j) dst[j] = one;
+      } else if (ds == 1 && ss == -1) {
+        copy_backwards(dst, src, count);
       } else if (ds == 1 && ss == 2) {
-        copy_every_second(dst, src, count);
+        copy_every<2>(dst, src, count);
+      } else if (ds == 1 && ss == 3) {
+        copy_every<3>(dst, src, count);
+      } else if (ds == 1 && ss == 4) {
+        copy_every<4>(dst, src, count);
       } else {
         copy_steps(dst, ds, src, ss, count);
       }
@@ -224,13 +287,21 @@ void transpose_bytes(const StridedCopyArgs& a) {
   });
 }
 
+bool is_one(int64_t stride) { return stride == 1 || stride == -1; }
+
 // Moves the dimension in which src is contiguous next to the last, when there is one: then both are a matrix there.
 bool make_matrix(StridedCopyArgs& a) {
   const int inner = a.ndim - 1;
-  if (a.dst_strides[inner] != 1 || a.src_strides[inner] == 1 || a.src_strides[inner] == 0) return false;
+  if (a.dst_strides[inner] != 1 || a.src_strides[inner] == 0 || is_one(a.src_strides[inner])) return false;
   int d = inner - 1;
-  while (d >= 0 && (a.src_strides[d] != 1 || a.sizes[d] == 1)) --d;
+  while (d >= 0 && (!is_one(a.src_strides[d]) || a.sizes[d] == 1)) --d;
   if (d < 0) return false;
+  if (a.src_strides[d] < 0) {  // from its other end, in both
+    const int64_t last = (a.sizes[d] - 1) * a.element_bytes;
+    a.src = static_cast<const char*>(a.src) + last * a.src_strides[d];
+    a.dst = static_cast<char*>(a.dst) + last * a.dst_strides[d];
+    a.dst_strides[d] = -a.dst_strides[d];
+  }
   const int64_t size = a.sizes[d], dst_stride = a.dst_strides[d];
   for (; d + 1 < inner; ++d) {
     a.sizes[d] = a.sizes[d + 1];

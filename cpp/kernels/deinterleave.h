@@ -1,34 +1,42 @@
-// Every second element of two registers behind each other, and the way back.
+// Elements of native registers in another order: every second or nth of several, two in turns, and backwards.
 #pragma once
 #include "simd/native.h"
 
 namespace chainrule::CR_ISA {
 
+// The numbers 0 .. n - 1, for shuffles that are written as functions of the lane.
+template <int... i> struct Lanes {};
+template <int n, int... i> struct LanesTo : LanesTo<n - 1, n - 1, i...> {};
+template <int... i> struct LanesTo<0, i...> { using type = Lanes<i...>; };
+template <int n> using LanesOf = typename LanesTo<n>::type;
+template <class V> inline constexpr int lanes_in = sizeof(V) / sizeof(V{}[0]);
+
+template <int first, class V, int... i> CR_INLINE V every_second(V a, V b, Lanes<i...>) {
+  return __builtin_shufflevector(a, b, (first + 2 * i)...);
+}
 template <int first, class V> CR_INLINE V every_second(V a, V b) {
-  constexpr int f = first, lanes = sizeof(V) / sizeof(a[0]);
-  if constexpr (lanes == 16)
-    return __builtin_shufflevector(a, b, f, f + 2, f + 4, f + 6, f + 8, f + 10, f + 12, f + 14, f + 16,
-                                   f + 18, f + 20, f + 22, f + 24, f + 26, f + 28, f + 30);
-  else if constexpr (lanes == 8)
-    return __builtin_shufflevector(a, b, f, f + 2, f + 4, f + 6, f + 8, f + 10, f + 12, f + 14);
-  else if constexpr (lanes == 4)
-    return __builtin_shufflevector(a, b, f, f + 2, f + 4, f + 6);
-  else
-    return __builtin_shufflevector(a, b, f, f + 2);
+  return every_second<first>(a, b, LanesOf<lanes_in<V>>());
 }
 
 // The lower (half 0) or upper elements of two registers in turns.
-template <int half, class V> CR_INLINE V zip(V a, V b) {
-  constexpr int lanes = sizeof(V) / sizeof(a[0]), f = half * lanes / 2, l = lanes;
-  if constexpr (lanes == 16)
-    return __builtin_shufflevector(a, b, f, f + l, f + 1, f + l + 1, f + 2, f + l + 2, f + 3, f + l + 3,
-                                   f + 4, f + l + 4, f + 5, f + l + 5, f + 6, f + l + 6, f + 7, f + l + 7);
-  else if constexpr (lanes == 8)
-    return __builtin_shufflevector(a, b, f, f + l, f + 1, f + l + 1, f + 2, f + l + 2, f + 3, f + l + 3);
-  else if constexpr (lanes == 4)
-    return __builtin_shufflevector(a, b, f, f + l, f + 1, f + l + 1);
-  else
-    return __builtin_shufflevector(a, b, f, f + l);
+template <int half, class V, int... i> CR_INLINE V zip(V a, V b, Lanes<i...>) {
+  constexpr int W = sizeof...(i);
+  return __builtin_shufflevector(a, b, (half * W / 2 + i / 2 + i % 2 * W)...);
 }
+template <int half, class V> CR_INLINE V zip(V a, V b) { return zip<half>(a, b, LanesOf<lanes_in<V>>()); }
+
+// Of n registers behind each other, elements 0, n, 2n, ...: so far those of the first k registers, and of `next`.
+template <int n, int k, class V, int... i> CR_INLINE V every_nth(V so_far, V next, Lanes<i...>) {
+  constexpr int W = sizeof...(i);
+  return __builtin_shufflevector(so_far, next,
+                                 (n * i / W == k        ? W + n * i - k * W
+                                  : k == 1 && n * i < W ? n * i
+                                                        : i)...);
+}
+
+template <class V, int... i> CR_INLINE V reversed(V a, Lanes<i...>) {
+  return __builtin_shufflevector(a, a, (static_cast<int>(sizeof...(i)) - 1 - i)...);
+}
+template <class V> CR_INLINE V reversed(V a) { return reversed(a, LanesOf<lanes_in<V>>()); }
 
 }  // namespace chainrule::CR_ISA
