@@ -84,8 +84,12 @@ void scatter_lines(const Lines& l, const int64_t* numbers, T* x, const T* src, b
           const int64_t o = s / strips, first = s % strips, last = std::min(strips, first + end - s);
           T* line = x + l.outer[static_cast<size_t>(o)];
           if (width == 1) {
-            for (int64_t row = o * l.n; row < (o + 1) * l.n; ++row)
-              f(line[numbers[row] * l.step], single ? *src : src[row]);
+            const int64_t *at = numbers + o * l.n, count = l.n, step = l.step;
+            const T* from = single ? src : src + o * l.n;
+            if (single)
+              for (int64_t i = 0; i < count; ++i) f(line[at[i] * step], *from);
+            else
+              for (int64_t i = 0; i < count; ++i) f(line[at[i] * step], from[i]);
             ++s;
             continue;
           }
@@ -152,8 +156,7 @@ Tensor checked_numbers(const char* op, const Tensor& x, int dim, const Tensor& i
              " must be no larger than src of shape ", src ? src->sizes() : Dims());
   }
   // What is only read may be taken as it is, where all is in range.
-  if (src == nullptr && i.dtype() == DType::Int64 && i.is_contiguous() && item(amin(i)).as<int64_t>() >= 0 &&
-      item(amax(i)).as<int64_t>() < t.size(dim))
+  if (src == nullptr && i.dtype() == DType::Int64 && i.is_contiguous() && are_within(i, t.size(dim)))
     return i;
   try {
     return place_numbers(op, i, t.size(dim), dim, false);

@@ -16,7 +16,7 @@ namespace chainrule {
 namespace {
 
 constexpr int64_t kGrain = 32768;  // elements a thread takes at a time
-constexpr int64_t kLine = 64;      // columns that threads share a row by: whole cache lines of them
+constexpr int64_t kLine = 128;     // columns that threads share a row by: whole cache lines of them
 
 // ---- numbers ----
 
@@ -28,6 +28,9 @@ struct NumberAttrs {
   bool first;     // or are the numbers so far to be multiplied by size?
 };
 
+// Negative unless 0 <= k < size.
+inline int64_t beyond(int64_t k, int64_t size) { return k | (size - 1 - k); }
+
 // numbers = numbers * size + index
 void run_numbers(const Launch& l) {
   const auto a = l.attrs<NumberAttrs>();
@@ -38,16 +41,26 @@ void run_numbers(const Launch& l) {
   auto go = [&](auto v) {
     const auto* p = index.data<decltype(v)>();
     neutral::parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        int64_t k = static_cast<int64_t>(p[i]);
-        if (a.negative && k < 0) k += a.size;
-        if (k < 0 || k >= a.size) {
-          int64_t seen = wrong.load();
-          while (i < seen && !wrong.compare_exchange_weak(seen, i)) {
-          }
-          return;
+      const int64_t size = a.size, from_end = a.negative ? size : 0;
+      const auto number = [&](int64_t i) {
+        const auto k = static_cast<int64_t>(p[i]);
+        return k + ((k >> 63) & from_end);
+      };
+      int64_t outside = 0;  // of all together: negative where one is, with no branch in the loop
+      if (a.first) {
+        for (int64_t i = begin; i < end; ++i) outside |= beyond(out[i] = number(i), size);
+      } else {
+        for (int64_t i = begin; i < end; ++i) {
+          outside |= beyond(number(i), size);
+          out[i] = out[i] * size + number(i);
         }
-        out[i] = a.first ? k : out[i] * a.size + k;
+      }
+      for (int64_t i = begin; outside < 0 && i < end; ++i) {
+        if (beyond(number(i), size) >= 0) continue;
+        int64_t seen = wrong.load();
+        while (i < seen && !wrong.compare_exchange_weak(seen, i)) {
+        }
+        return;
       }
     });
     if (wrong < n) return static_cast<int64_t>(p[wrong]);
@@ -58,6 +71,20 @@ void run_numbers(const Launch& l) {
                  " with size ", a.size);
 }
 const Primitive kNumbers{"index_numbers", run_numbers, sizeof(NumberAttrs)};
+
+// Of each block of numbers, whether one is outside of [0, size): then negative.
+struct WithinAttrs { int64_t size; };
+void run_within(const Launch& l) {
+  const int64_t size = l.attrs<WithinAttrs>().size;
+  const auto* p = l.in(0).data<int64_t>();
+  auto* out = l.out(0).data<int64_t>();
+  neutral::parallel_for(l.in(0).numel(), kGrain, [&](int64_t begin, int64_t end) {
+    int64_t outside = 0;
+    for (int64_t i = begin; i < end; ++i) outside |= beyond(p[i], size);
+    out[begin / kGrain] = outside;
+  });
+}
+const Primitive kWithin{"index_within", run_within, sizeof(WithinAttrs)};
 
 struct CountAttrs { int64_t block; };
 
@@ -143,17 +170,26 @@ struct Rows {
   int64_t place(int64_t b) const { return numbers[b] * step; }
 };
 
+// Rows of one element, for which the numbers alone say where they lie: f(row, element) for those of [begin, end).
+template <class T, class F> void each_single(const Rows& r, T* x, int64_t begin, int64_t end, const F& f) {
+  for (int64_t row = begin; row < end;) {
+    const int64_t o = row / r.places, last = std::min(end, (o + 1) * r.places), step = r.step;
+    T* const line = x + r.outer[static_cast<size_t>(o)];
+    const int64_t* at = r.numbers + (row - o * r.places);
+    for (; row < last; ++row) f(row, line[*at++ * step]);
+  }
+}
+
 template <class T> void pick_rows(const Rows& r, const T* x, T* y) {
   const int64_t rows = static_cast<int64_t>(r.outer.size()) * r.places, width = r.width();
   if (width == 0) return;
   neutral::parallel_for(rows, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
+    if (width == 1) return each_single(r, x, begin, end, [&](int64_t row, const T& from) { y[row] = from; });
     int64_t o = begin / r.places, b = begin % r.places;
     for (int64_t row = begin; row < end; ++row) {
       const T* from = x + r.outer[static_cast<size_t>(o)] + r.place(b);
       T* to = y + row * width;
-      if (width == 1) {
-        *to = *from;
-      } else if (r.run == 1) {
+      if (r.run == 1) {
         for (int64_t i = 0; i < width; ++i) to[i] = from[r.inner[static_cast<size_t>(i)]];
       } else {
         for (int64_t i = 0; i < r.pieces(); ++i)
@@ -188,9 +224,24 @@ template <class T> T added(T a, T b) {
 // and places only when no two are the same.
 template <class T, class F> void put_rows(const Rows& r, T* x, const T* v, bool single, bool distinct, F f) {
   const int64_t outer = static_cast<int64_t>(r.outer.size()), width = r.width();
+  if (width == 1) {
+    const int64_t grain = distinct ? kGrain : std::max<int64_t>(1, kGrain / r.places) * r.places;
+    neutral::parallel_for(outer * r.places, grain, [&](int64_t begin, int64_t end) {
+      if (single)
+        each_single(r, x, begin, end, [&, one = *v](int64_t, T& e) { f(e, one); });
+      else
+        each_single(r, x, begin, end, [&](int64_t row, T& e) { f(e, v[row]); });
+    });
+    return;
+  }
   auto columns = [&](int64_t o, int64_t b, int64_t begin, int64_t end) {
     T* row = x + r.outer[static_cast<size_t>(o)] + r.place(b);
     const T* __restrict from = single ? v : v + (o * r.places + b) * width;
+    if (!single && r.pieces() == 1) {
+      T* __restrict to = row + r.inner[0];
+      for (int64_t j = begin; j < end; ++j) f(to[j], from[j]);
+      return;
+    }
     for (int64_t i = begin / r.run; i * r.run < end; ++i) {
       T* __restrict to = row + r.inner[static_cast<size_t>(i)];
       const int64_t low = std::max<int64_t>(begin - i * r.run, 0), high = std::min(end - i * r.run, r.run);
@@ -301,6 +352,13 @@ Tensor place_numbers(const char* op, const Tensor& index, int64_t size, int dim,
   Small<PlaceIndex, 4> one;
   one.push_back({detach(index), size, dim});
   return place_numbers(op, one, negative);
+}
+
+bool are_within(const Tensor& numbers, int64_t size) {
+  const Tensor outside = empty({(numbers.numel() + kGrain - 1) / kGrain}, DType::Int64);
+  launch(kWithin, {&outside}, {&numbers}, WithinAttrs{size});
+  const auto* p = outside.data<int64_t>();
+  return std::all_of(p, p + outside.numel(), [](int64_t block) { return block >= 0; });
 }
 
 Dims picked_sizes(const Dims& sizes, const Places& at) {

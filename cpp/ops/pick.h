@@ -25,6 +25,9 @@ struct PlaceIndex {
 Tensor place_numbers(const char* op, const Small<PlaceIndex, 4>& indices, bool negative = true);
 Tensor place_numbers(const char* op, const Tensor& index, int64_t size, int dim, bool negative = true);
 
+// Are contiguous int64 numbers all in [0, size)?
+bool are_within(const Tensor& numbers, int64_t size);
+
 Dims picked_sizes(const Dims& sizes, const Places& at);
 
 // y = x[at];  dx = zeros, g added at `at`.

@@ -38,13 +38,22 @@ void run_unravel(const Launch& l) {
   const auto* numbers = l.in(0).data<int64_t>();
   auto* out = l.out(0).data<int64_t>();
   const int n = sizes.size();
+  const int64_t row = n == 0 ? 1 : sizes[n - 1];
   neutral::parallel_for(l.in(0).numel(), 8192, [&](int64_t begin, int64_t end) {
+    int64_t start = -row;  // of the row that the last number lay in: most lie in the row of the one before
     for (int64_t i = begin; i < end; ++i) {
-      int64_t left = numbers[i];
-      for (int d = n - 1; d >= 0; --d) {
-        out[i * n + d] = left % sizes[d];
-        left /= sizes[d];
+      int64_t* to = out + i * n;
+      if (static_cast<uint64_t>(numbers[i] - start) >= static_cast<uint64_t>(row)) {
+        int64_t left = numbers[i] / row;
+        start = left * row;
+        for (int d = n - 2; d >= 0; --d) {
+          to[d] = left % sizes[d];
+          left /= sizes[d];
+        }
+      } else {
+        for (int d = n - 2; d >= 0; --d) to[d] = to[d - n];
       }
+      if (n > 0) to[n - 1] = numbers[i] - start;
     }
   });
 }
