@@ -5,6 +5,7 @@
 #include "autograd/record.h"
 #include "core/loop.h"
 #include "core/parallel_for.h"
+#include "core/shape_checks.h"
 #include "ops/elementwise.h"
 #include "ops/fill.h"
 #include "ops/join.h"
@@ -114,7 +115,7 @@ Tensor flip(const Tensor& x, const Dims& dims) {
     first += (x.size(d) - 1) * x.stride(d);
     strides[d] = -strides[d];
   }
-  Tensor y = empty(x.sizes(), x.dtype());
+  Tensor y = empty_in_layout(x, x.sizes(), x.dtype());
   const Tensor turned = alias(x, x.sizes(), strides, first);
   launch(kFlip, {&y}, {&turned});
   if (!recording(x)) return y;
@@ -293,100 +294,6 @@ Tensor one_hot(const Tensor& x, int64_t classes) {
   auto* out = y.data<int64_t>();
   for (int64_t i = 0; i < flat.numel(); ++i) out[i * classes + p[i]] = 1;
   return y;
-}
-
-// ---- padded ----
-
-namespace {
-
-void check_pads(const char* op, const Tensor& x, const Dims& pads) {
-  CR_CHECK(pads.size() % 2 == 0, op, ": padding length must be divisible by 2, got ", pads);
-  CR_CHECK(pads.size() <= 2 * x.dim(), op,
-           ": length of pad should be no more than twice the number of dimensions of "
-           "the input. Pad length is ",
-           pads.size(), " while the input has ", x.dim(), " dimensions.");
-  for (int k = 0; k < pads.size() / 2; ++k) {
-    const int d = x.dim() - 1 - k;
-    int64_t n;
-    CR_CHECK(!__builtin_add_overflow(pads[2 * k], pads[2 * k + 1], &n) &&
-                 !__builtin_add_overflow(n, x.size(d), &n) && n >= 0 && pads[2 * k] >= -x.size(d) &&
-                 pads[2 * k + 1] >= -x.size(d),
-             op, ": padding ", pads[2 * k], " and ", pads[2 * k + 1], " of the input size ", x.size(d),
-             " at dimension ", d, " resulted in an invalid output size");
-  }
-}
-
-}  // namespace
-
-Tensor pad_constant(const Tensor& x, const Dims& pads, const Scalar& value) {
-  check_pads("pad", x, pads);
-  Dims sizes = x.sizes();
-  bool grows = false;
-  for (int k = 0; k < pads.size() / 2; ++k) {
-    sizes[x.dim() - 1 - k] += pads[2 * k] + pads[2 * k + 1];
-    grows = grows || pads[2 * k] > 0 || pads[2 * k + 1] > 0;
-  }
-  Tensor y = grows ? full(sizes, value, x.dtype()) : empty(sizes, x.dtype());
-  {
-    NoGrad no_grad;
-    Tensor from = detach(x), to = y;
-    for (int k = 0; k < pads.size() / 2; ++k) {
-      const int d = x.dim() - 1 - k;
-      const int64_t cut = std::max<int64_t>(-pads[2 * k], 0), skip = std::max<int64_t>(pads[2 * k], 0);
-      const int64_t n = std::max<int64_t>(x.size(d) - cut - std::max<int64_t>(-pads[2 * k + 1], 0), 0);
-      from = narrow(from, d, std::min(cut, x.size(d)), n);
-      to = narrow(to, d, std::min(skip, sizes[d]), n);
-    }
-    copy_(to, from);
-  }
-  if (!recording(x)) return y;
-  Dims back;
-  for (int64_t p : pads) back.push_back(-p);
-  return record("constant_pad_nd", y, {&x}, [back](const Tensor& g) { return pad_constant(g, back, 0); });
-}
-
-Tensor pad(const Tensor& x, const Dims& pads, const std::string& mode, const Scalar& value) {
-  if (mode == "constant") return pad_constant(x, pads, value);
-  CR_CHECK(mode == "reflect" || mode == "replicate" || mode == "circular", "pad: unrecognised padding mode ",
-           mode, "; there are constant, reflect, replicate and circular");
-  check_pads("pad", x, pads);
-  for (int k = 0; k < pads.size() / 2; ++k) {
-    const int d = x.dim() - 1 - k;
-    const int64_t n = x.size(d), most = std::max(pads[2 * k], pads[2 * k + 1]);
-    CR_CHECK(n > 0 || most <= 0, "pad: expected dimension ", d, " of the input to have elements, got shape ",
-             x.sizes());
-    CR_CHECK(mode != "reflect" || most < n || most <= 0,
-             "pad: padding size should be less than the corresponding "
-             "input dimension, but got: padding (",
-             pads[2 * k], ", ", pads[2 * k + 1], ") at dimension ", d, " of input ", x.sizes());
-    CR_CHECK(mode != "circular" || most <= n,
-             "pad: padding value causes wrapping around more than once: padding (", pads[2 * k], ", ",
-             pads[2 * k + 1], ") at dimension ", d, " of input ", x.sizes());
-  }
-  // Along each dimension, where every element of the result comes from.
-  Tensor y = x;
-  for (int k = 0; k < pads.size() / 2; ++k) {
-    const int d = x.dim() - 1 - k;
-    const int64_t n = x.size(d), before = pads[2 * k];
-    if (before == 0 && pads[2 * k + 1] == 0) continue;
-    Tensor from = empty({n + before + pads[2 * k + 1]}, DType::Int64);
-    for (int64_t j = 0; j < from.numel(); ++j) {
-      int64_t i = j - before;
-      if (mode == "replicate") {
-        i = std::clamp<int64_t>(i, 0, n - 1);
-      } else if (mode == "circular") {
-        const int64_t cut = std::max<int64_t>(-before, 0),
-                      m = n - cut - std::max<int64_t>(-pads[2 * k + 1], 0);
-        i = cut + ((i - cut) % m + m) % m;  // what was cut off does not come back
-      } else {
-        i = std::abs(i);
-        if (i >= n) i = 2 * (n - 1) - i;
-      }
-      from.data<int64_t>()[j] = i;
-    }
-    y = pick("pad", y, {d, 1, from});
-  }
-  return y.same(x) ? clone(x) : y;
 }
 
 }  // namespace chainrule
