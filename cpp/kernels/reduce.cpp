@@ -41,13 +41,15 @@ template <class T> void reduce_floating(const ReduceArgs& a) {
   const T* x = static_cast<const T*>(a.x);
   T* out = static_cast<T*>(a.out);
   const auto plain = [](const Vec<T>& v, int64_t, int64_t) CR_LAMBDA_INLINE { return v; };
-  const auto run = [&](auto op) { reduce_array(op, x, out, a.outer, a.n, a.inner, plain); };
+  const Strides strides{a.outer_stride, a.row_stride};
+  const auto run = [&](auto op) { reduce_array(op, x, out, a.outer, a.n, a.inner, plain, strides); };
   switch (a.op) {
     case Reduction::Sum: {
       if (a.divisor == 1) return run(SumOp<T>{});
       const Vec<T> divisor = static_cast<T>(a.divisor);
-      return reduce_array(SumOp<T>{}, x, out, a.outer, a.n, a.inner,
-                          [&](const Vec<T>& v, int64_t, int64_t) CR_LAMBDA_INLINE { return v / divisor; });
+      return reduce_array(
+          SumOp<T>{}, x, out, a.outer, a.n, a.inner,
+          [&](const Vec<T>& v, int64_t, int64_t) CR_LAMBDA_INLINE { return v / divisor; }, strides);
     }
     case Reduction::Prod: return run(ProdOp<T>{});
     case Reduction::Max: return run(MaxOp<T>{});
@@ -58,34 +60,40 @@ template <class T> void reduce_floating(const ReduceArgs& a) {
       T* mean = static_cast<T*>(a.mean);
       if (mean == nullptr) mean = static_cast<T*>(cr_alloc(static_cast<size_t>(outputs) * sizeof(T)));
       const Vec<T> n = static_cast<T>(a.n);
-      reduce_array(SumOp<T>{}, x, mean, a.outer, a.n, a.inner,
-                   [&](const Vec<T>& v, int64_t, int64_t) CR_LAMBDA_INLINE { return v / n; });
+      reduce_array(
+          SumOp<T>{}, x, mean, a.outer, a.n, a.inner,
+          [&](const Vec<T>& v, int64_t, int64_t) CR_LAMBDA_INLINE { return v / n; }, strides);
       DistanceOp<T> op;
       op.state = mean;
       op.inner = a.inner;
       const double freedom = static_cast<double>(a.n) - a.parameter;
       const Vec<T> divisor = static_cast<T>(freedom > 0 ? freedom : 0);
-      reduce_array(op, x, out, a.outer, a.n, a.inner,
-                   [&](const Vec<T>& v, int64_t, int64_t) CR_LAMBDA_INLINE { return v / divisor; });
+      reduce_array(
+          op, x, out, a.outer, a.n, a.inner,
+          [&](const Vec<T>& v, int64_t, int64_t) CR_LAMBDA_INLINE { return v / divisor; }, strides);
       if (a.mean == nullptr) cr_free(mean);
       return;
     }
     case Reduction::LogSumExp: {
       const int64_t outputs = a.outer * a.inner;
       T* largest = static_cast<T*>(cr_alloc(static_cast<size_t>(outputs) * sizeof(T)));
-      reduce_array(MaxOp<T>{}, x, largest, a.outer, a.n, a.inner,
-                   [](const Vec<T>& v, int64_t, int64_t) CR_LAMBDA_INLINE {
-                     return where(abs(v) == infinity<T>, 0, v);  // inf - inf would be NaN
-                   });
+      reduce_array(
+          MaxOp<T>{}, x, largest, a.outer, a.n, a.inner,
+          [](const Vec<T>& v, int64_t, int64_t) CR_LAMBDA_INLINE {
+            return where(abs(v) == infinity<T>, 0, v);  // inf - inf would be NaN
+          },
+          strides);
       SumExpOp<T> op;
       op.state = largest;
       op.inner = a.inner;
       reduce_array(
-          op, x, out, a.outer, a.n, a.inner, [&](const Vec<T>& v, int64_t o, int64_t j) CR_LAMBDA_INLINE {
+          op, x, out, a.outer, a.n, a.inner,
+          [&](const Vec<T>& v, int64_t o, int64_t j) CR_LAMBDA_INLINE {
             constexpr int L = Vec<T>::lanes;
             const int64_t left = a.inner - j;
             return log(v) + Vec<T>::load(largest + o * a.inner + j, static_cast<int>(left < L ? left : L));
-          });
+          },
+          strides);
       cr_free(largest);
       return;
     }
@@ -109,7 +117,7 @@ void reduce_plain(const ReduceArgs& a, Acc* out, Acc identity, Step step, Combin
     for (int64_t i = begin; i < end; ++i) {
       const int64_t o = i / chunks, first = i % chunks * rows, last = first + rows < a.n ? first + rows : a.n;
       Acc* to = partial + i * inner;
-      const T* from = x + (o * a.n + first) * inner;
+      const T* from = x + o * a.outer_stride + first * a.row_stride;
       if (inner == 1) {
         Acc acc = identity;
         for (int64_t r = first; r < last; ++r) acc = step(acc, from[r - first]);
@@ -122,11 +130,11 @@ void reduce_plain(const ReduceArgs& a, Acc* out, Acc identity, Step step, Combin
         Acc acc[strip];
         for (int64_t k = 0; k < strip; ++k) acc[k] = identity;
         for (int64_t r = 0; r < last - first; ++r)
-          for (int64_t k = 0; k < strip; ++k) acc[k] = step(acc[k], from[r * inner + j + k]);
+          for (int64_t k = 0; k < strip; ++k) acc[k] = step(acc[k], from[r * a.row_stride + j + k]);
         for (int64_t k = 0; k < strip; ++k) to[j + k] = acc[k];
       }
       for (int64_t k = j; k < inner; ++k) to[k] = identity;
-      for (int64_t r = first; r < last; ++r, from += inner)
+      for (int64_t r = first; r < last; ++r, from += a.row_stride)
         for (int64_t k = j; k < inner; ++k) to[k] = step(to[k], from[k]);
     }
   });

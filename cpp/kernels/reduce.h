@@ -1,4 +1,5 @@
-// Reductions and scans over the middle dimension of a contiguous array seen as [outer, n, inner].
+// Reductions and scans over the middle dimension of an array seen as [outer, n, inner]: contiguous, for reductions at least
+// along the last dimension that has more than one element.
 //
 // The order of a floating sum is part of the definition. Along rows (inner == 1) a block of 128 vectors is added in four
 // interleaved chains of vectors, blocks are combined in a binary tree, and the lanes of the last vector in another; along
@@ -34,6 +35,7 @@ struct ReduceArgs {
   double parameter;
   double divisor;  // Sum: out = sum / divisor; 1 for a plain sum
   void* mean;      // Var: where not null, receives the mean
+  int64_t outer_stride, row_stride;  // of x, in elements
 };
 CR_KERNEL(reduce, ReduceArgs)
 

@@ -137,10 +137,14 @@ inline void reduce_columns(const Op& op, const T* x, int64_t n, int64_t stride, 
   for (int k = 0; k < vectors; ++k) result[k] = s.v[k];
 }
 
+// Where x [outer, n, inner] lies: elements from one outer index to the next, and from one row of `inner` to the next.
+struct Strides { int64_t outer, row; };
+
 // Reduces x [outer, n, inner] to out [outer, inner]. finish(v, o, j) turns the reduced value into the result, for the
 // vector of outputs that starts at column j (one output when inner == 1).
 template <class T, class Op, class Finish>
-void reduce_array(Op op, const T* x, T* out, int64_t outer, int64_t n, int64_t inner, const Finish& finish) {
+void reduce_array(Op op, const T* x, T* out, int64_t outer, int64_t n, int64_t inner, const Finish& finish,
+                  Strides strides) {
   constexpr int L = Vec<T>::lanes;
   if (outer == 0 || inner == 0) return;
   if (inner == 1) {
@@ -152,7 +156,7 @@ void reduce_array(Op op, const T* x, T* out, int64_t outer, int64_t n, int64_t i
         for (int64_t o = begin; o < end; ++o) {
           Op row_op = op;
           row_op.at(o, 0, 1);
-          one(row_op, o, reduce_row(row_op, x + o * n, n));
+          one(row_op, o, reduce_row(row_op, x + o * strides.outer, n));
         }
       });
       return;
@@ -163,7 +167,7 @@ void reduce_array(Op op, const T* x, T* out, int64_t outer, int64_t n, int64_t i
         const int64_t o = i / chunks, start = i % chunks * reduce_grain;
         Op row_op = op;
         row_op.at(o, 0, 1);
-        reduce_row(row_op, x + o * n + start, n - start < reduce_grain ? n - start : reduce_grain)
+        reduce_row(row_op, x + o * strides.outer + start, n - start < reduce_grain ? n - start : reduce_grain)
             .store(partial + i * L);
       }
     });
@@ -193,8 +197,8 @@ void reduce_array(Op op, const T* x, T* out, int64_t outer, int64_t n, int64_t i
       column_op.at(o, j, count);
       Vec<T> v[4];
       const int64_t first = c * rows;
-      reduce_columns(column_op, x + (o * n + first) * inner + j,
-                     chunks == 1 ? n : (n - first < rows ? n - first : rows), inner, count, v);
+      reduce_columns(column_op, x + o * strides.outer + first * strides.row + j,
+                     chunks == 1 ? n : (n - first < rows ? n - first : rows), strides.row, count, v);
       for (int k = 0; k * L < count; ++k) {
         const int lanes = count - k * L < L ? count - k * L : L;
         if (partial != nullptr)
@@ -215,6 +219,11 @@ void reduce_array(Op op, const T* x, T* out, int64_t outer, int64_t n, int64_t i
       finish(tree.finish(op.identity(), combine), o, j).store(out + o * inner + j, lanes);
     }
   cr_free(partial);
+}
+
+template <class T, class Op, class Finish>
+void reduce_array(Op op, const T* x, T* out, int64_t outer, int64_t n, int64_t inner, const Finish& finish) {
+  reduce_array(op, x, out, outer, n, inner, finish, Strides{n * inner, inner});
 }
 
 // An operation without state.

@@ -119,31 +119,41 @@ template <bool largest, class T> void arg_typed(const ArgReduceArgs& a) {
                });
 }
 
+// R neighbouring rows of n at a time: each is a chain of steps that wait for each other. `at` steps by 1 or -1.
+template <int R, class T, class Out, class Step>
+void scan_rows(const T* from, Out* to, int64_t n, int64_t step, Out start, const Step& f) {
+  Out acc[R];
+  for (int r = 0; r < R; ++r) acc[r] = start;
+  for (int64_t i = 0, at = 0; i < n; ++i, at += step)
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) to[at + r * n] = acc[r] = f(acc[r], static_cast<Out>(from[at + r * n]));
+}
+
 template <class T, class Out, bool product> void scan_typed(const ScanArgs& a) {
   const T* x = static_cast<const T*>(a.x);
   Out* out = static_cast<Out*>(a.out);
   const int64_t n = a.n, inner = a.inner;
   if (n == 0 || inner == 0) return;
+  const auto f = [](Out p, Out q) { return static_cast<Out>(product ? p * q : p + q); };
   parallel_for(a.outer, 1 + task_elements / (n * inner), [&](int64_t begin, int64_t end) {
-    for (int64_t o = begin; o < end; ++o) {
+    int64_t o = begin;
+    if (inner == 1) {
+      constexpr int R = 8;
+      const int64_t first = a.reverse ? n - 1 : 0, step = a.reverse ? -1 : 1;
+      const Out start = product ? Out(1) : Out(0);
+      for (; o + R <= end; o += R) scan_rows<R>(x + o * n + first, out + o * n + first, n, step, start, f);
+      for (; o < end; ++o) scan_rows<1>(x + o * n + first, out + o * n + first, n, step, start, f);
+      return;
+    }
+    for (; o < end; ++o) {
       const int64_t first = a.reverse ? n - 1 : 0, step = a.reverse ? -inner : inner;
       const T* from = x + (o * n + first) * inner;
       Out* to = out + (o * n + first) * inner;
-      if (inner == 1) {
-        Out acc = product ? Out(1) : Out(0);
-        for (int64_t i = 0; i < n; ++i, from += step, to += step) {
-          acc = static_cast<Out>(product ? acc * static_cast<Out>(*from) : acc + static_cast<Out>(*from));
-          *to = acc;
-        }
-        continue;
-      }
       for (int64_t j = 0; j < inner; ++j) to[j] = static_cast<Out>(from[j]);
       for (int64_t i = 1; i < n; ++i) {
         const Out* before = to;
         from += step, to += step;
-        for (int64_t j = 0; j < inner; ++j)
-          to[j] = static_cast<Out>(product ? before[j] * static_cast<Out>(from[j])
-                                           : before[j] + static_cast<Out>(from[j]));
+        for (int64_t j = 0; j < inner; ++j) to[j] = f(before[j], static_cast<Out>(from[j]));
       }
     }
   });

@@ -10,11 +10,12 @@ struct ReduceAttrs {
   Reduction op;
   int64_t outer, n, inner;
   double parameter, divisor;
+  int64_t outer_stride, row_stride;
 };
 void run_reduce(const Launch& l) {
   const auto& a = l.attrs<ReduceAttrs>();
   kernels::reduce({a.op, l.in(0).dtype(), l.in(0).bytes(), l.out(0).bytes(), a.outer, a.n, a.inner,
-                   a.parameter, a.divisor, nullptr});
+                   a.parameter, a.divisor, nullptr, a.outer_stride, a.row_stride});
 }
 
 // One name a reduction, so that an observer sees what ran.
@@ -68,6 +69,53 @@ Dims memory_order(const Tensor& x) {
     step *= x.size(d);
   }
   return order;
+}
+
+// Dimensions as one, from the last on: how many elements, the stride from one to the next, and whether there is one.
+struct Run {
+  int64_t size = 1, stride = 1;
+  bool even = true;
+  void take(int64_t n, int64_t step) {
+    if (n == 1) return;
+    if (size == 1)
+      stride = step;
+    else
+      even = even && step == size * stride;
+    size *= n;
+  }
+};
+
+// x, whose reduced dimensions are adjacent, as [outer, n, inner].
+struct Lying {
+  Run outer, n, inner;
+  Lying(const Tensor& x, const ReducedShape& shape) {
+    bool after = true;
+    for (int d = x.dim() - 1; d >= 0; --d) {
+      const bool reduced = shape.dims.contains(d);
+      if (reduced && x.size(d) != 1) after = false;
+      (reduced ? n : after ? inner : outer).take(x.size(d), x.stride(d));
+    }
+  }
+  bool in_rows() const {  // contiguous along the last dimension
+    return inner.size > 1 ? inner.even && inner.stride == 1 : n.stride == 1;
+  }
+  bool reducible() const { return outer.even && n.even && in_rows(); }
+};
+constexpr int64_t kLongRow = 64;  // worth to be reduced by itself, and its results then, rather than copied
+
+// The last of the reduced dimensions, as many as lie in one run of at least so many elements; else none.
+Dims last_run(const Tensor& x, const ReducedShape& shape, int64_t least) {
+  Dims dims;
+  Run run;
+  for (int i = shape.dims.size() - 1; i >= 0; --i) {
+    const auto d = static_cast<int>(shape.dims[i]);
+    Run longer = run;
+    longer.take(x.size(d), x.stride(d));
+    if (!longer.even) break;
+    run = longer;
+    dims.insert(0, d);
+  }
+  return run.size >= least ? dims : Dims();
 }
 
 }  // namespace
@@ -146,8 +194,20 @@ Tensor run_reduction(const char* op, Reduction reduction, const Tensor& x, const
       return view(contiguous(permute(y, back)), shape.result);
     }
   }
-  // What may be done dimension by dimension is, rather than copied into order.
-  if (reduction < Reduction::SumSquares && !adjacent(x, shape)) {
+  // What may be done dimension by dimension is, rather than copied into order: dimensions apart, and long rows with gaps.
+  const bool whole = adjacent(x, shape);
+  const Lying lying(x, shape);
+  if (reduction < Reduction::SumSquares && whole && !lying.n.even && lying.outer.even && lying.in_rows()) {
+    if (const Dims last = last_run(x, shape, kLongRow / lying.inner.size); !last.empty()) {
+      NoGrad no_grad;
+      const Dims first(shape.dims.data(), shape.dims.size() - last.size());
+      const Tensor partial = run_reduction(op, reduction, x, reduced_shape(op, x, last, true), parameter);
+      return view(
+          run_reduction(op, reduction, partial, reduced_shape(op, partial, first, true), parameter, divisor),
+          shape.result);
+    }
+  }
+  if (reduction < Reduction::SumSquares && !whole) {
     Tensor partial = x;
     Dims rest = shape.dims;
     while (!rest.empty()) {
@@ -162,10 +222,16 @@ Tensor run_reduction(const char* op, Reduction reduction, const Tensor& x, const
     NoGrad no_grad;
     return view(partial, shape.result);
   }
-  const Middle m = as_middle(x, shape);
   const Tensor y = empty(shape.result, result_dtype(reduction, x.dtype()));
+  if (whole && lying.reducible() && x.numel() > 0) {
+    launch(*primitive_of(reduction), {&y}, {&x},
+           ReduceAttrs{reduction, lying.outer.size, lying.n.size, lying.inner.size, parameter, divisor,
+                       lying.outer.stride, lying.n.stride});
+    return y;
+  }
+  const Middle m = as_middle(x, shape);
   launch(*primitive_of(reduction), {&y}, {&m.x},
-         ReduceAttrs{reduction, m.outer, m.n, m.inner, parameter, divisor});
+         ReduceAttrs{reduction, m.outer, m.n, m.inner, parameter, divisor, m.n * m.inner, m.inner});
   return y;
 }
 
