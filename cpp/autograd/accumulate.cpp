@@ -51,9 +51,28 @@ void AccumulateGrad::backward(Grads& grads, Grads&) {
   }
 }
 
+namespace {
+void let_go_of_whole(void* storage) {
+  Ref<Storage> whole(static_cast<Storage*>(storage));
+  whole->remove_owner();  // the part's
+}
+}  // namespace
+
 bool is_sole_owner(const Tensor& t) {
   const Storage& s = *t.impl()->storage;
-  return t.impl()->owners() == 1 && s.owners() == 1 && s.free_owner == nullptr && t.impl()->python == nullptr;
+  const bool ours = s.free_owner == nullptr || s.free_owner == let_go_of_whole;
+  return t.impl()->owners() == 1 && s.owners() == 1 && ours && t.impl()->python == nullptr;
+}
+
+bool may_part(const Tensor& g) {
+  // Not of an expanded gradient, whose elements share memory.
+  return !grad_enabled && current_node != nullptr && !current_node->extras && is_sole_owner(g) && is_dense(g);
+}
+
+Tensor part_of(const Tensor& g, const Dims& sizes, const Dims& strides, int64_t offset) {
+  Ref<Storage> whole = g.impl()->storage;
+  return wrap_memory(g.bytes() + offset * static_cast<int64_t>(g.item_bytes()), sizes, strides, g.dtype(),
+                     true, whole.release(), let_go_of_whole);
 }
 
 Tensor room_for(const Tensor& g, const Tensor& like) {

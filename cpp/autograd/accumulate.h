@@ -27,5 +27,10 @@ Tensor room_for_sum(const Tensor& sum);
 // Where the node that runs puts a derivative of the form of `like`: over the gradient g that it was given, where nobody
 // will miss that, and not where a hook will look at it.
 Tensor room_for(const Tensor& g, const Tensor& like);
+// Whether the node that runs may cut the gradient g that it was given into parts, each of which then is its receiver's to
+// write into: nobody else will see g.
+bool may_part(const Tensor& g);
+// Such a part, with a storage of its own in the memory of g's, which goes with the last of them. No two may overlap.
+Tensor part_of(const Tensor& g, const Dims& sizes, const Dims& strides, int64_t offset);
 
 }  // namespace chainrule

@@ -1,5 +1,6 @@
 #include "ops/join.h"
 
+#include "autograd/accumulate.h"
 #include "autograd/mode.h"
 #include "autograd/record.h"
 #include "core/loop.h"
@@ -64,13 +65,15 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t dim) {
   for (const Tensor& t : tensors) shapes.emplace_back(t.sizes(), t.dtype());
   return record("cat", y, tensors, [shapes = std::move(shapes), d](const Tensor& g, Needs need) {
     TensorList out;
+    const bool may = may_part(g);
     int64_t start = 0;
     for (size_t i = 0; i < shapes.size(); ++i) {
       const auto& [sizes, dtype] = shapes[i];
       const bool nothing = sizes.size() == 1 && sizes[0] == 0;
       out.push_back(!need[static_cast<int>(i)] ? Tensor()
                     : nothing                  ? empty(sizes, dtype)
-                                               : to_dtype(narrow(g, d, start, sizes[d]), dtype));
+                    : may ? to_dtype(part_of(g, sizes, g.strides(), start * g.stride(d)), dtype)
+                          : to_dtype(narrow(g, d, start, sizes[d]), dtype));
       if (!nothing) start += sizes[d];
     }
     return out;
@@ -97,8 +100,14 @@ Tensor stack(const std::vector<Tensor>& tensors, int64_t dim) {
   if (!recording(tensors)) return y;
   return record("stack", y, tensors, [dtypes = std::move(dtypes), d](const Tensor& g, Needs need) {
     TensorList out(dtypes.size());
-    for (size_t i = 0; i < dtypes.size(); ++i)
-      if (need[static_cast<int>(i)]) out[i] = to_dtype(select(g, d, static_cast<int64_t>(i)), dtypes[i]);
+    const bool may = may_part(g);
+    Dims sizes = g.sizes(), strides = g.strides();
+    sizes.erase(d), strides.erase(d);
+    for (size_t i = 0; i < dtypes.size(); ++i) {
+      const auto k = static_cast<int64_t>(i);
+      if (need[static_cast<int>(i)])
+        out[i] = to_dtype(may ? part_of(g, sizes, strides, k * g.stride(d)) : select(g, d, k), dtypes[i]);
+    }
     return out;
   });
 }
