@@ -89,8 +89,16 @@ template <class T> void cross_entropy_typed(const CrossEntropyArgs& a) {
                    T value = w * (lse[r] - from[t * space]);
                    if (a.smoothing != 0) {
                      T all = 0;
-                     for (int64_t c = 0; c < classes; ++c)
-                       all += (weight != nullptr ? weight[c] : T(1)) * (lse[r] - from[c * space]);
+                     if (space == 1) {
+                       const auto step = [&](const Vec<T>& sum, int64_t i, int count) CR_LAMBDA_INLINE {
+                         const Vec<T> d = lse[r] - Vec<T>::load(from + i, count);
+                         return sum + (weight != nullptr ? Vec<T>::load(weight + i, count) * d : d);
+                       };
+                       all = reduce_add(fold_row<T>(T(0), classes, step, Plus<T>{}));
+                     } else {
+                       for (int64_t c = 0; c < classes; ++c)
+                         all += (weight != nullptr ? weight[c] : T(1)) * (lse[r] - from[c * space]);
+                     }
                      value = keep * value + smooth * all;
                    }
                    loss[r] = value;

@@ -342,13 +342,15 @@ Tensor multinomial(const Tensor& weights, int64_t samples, bool replacement, Gen
     using T = decltype(v);
     for (int64_t i = 0; i < rows; ++i) {
       const T* row = w.data<T>() + i * categories;
-      T sum = 0;
+      bool wrong = false, any = false;
       for (int64_t j = 0; j < categories; ++j) {
+        wrong |= !((row[j] >= 0) & (row[j] < std::numeric_limits<T>::infinity()));
+        any |= row[j] > 0;
+      }
+      for (int64_t j = 0; wrong && j < categories; ++j)
         CR_CHECK(row[j] >= 0 && std::isfinite(row[j]),
                  "multinomial: probability tensor contains either `inf`, `nan` or element < 0: ", row[j]);
-        sum += row[j];
-      }
-      CR_CHECK(sum > 0, "multinomial: invalid multinomial distribution (sum of probabilities <= 0)");
+      CR_CHECK(any, "multinomial: invalid multinomial distribution (sum of probabilities <= 0)");
     }
   });
   Tensor y = empty(weights.dim() == 2 ? Dims{rows, samples} : Dims{samples}, DType::Int64);
