@@ -32,7 +32,12 @@ template <Unary f> void bind_predicate(Bind& bind, const char* name) {
 }
 template <Binary f> void bind_binary(Bind& bind, const char* name) {
   bind.op((name + std::string("(Operand self, Operand other, *, Tensor? out=None) -> Tensor")).c_str(),
-          [](Args& a) { return a.result(apply(f, a.operand(0), a.operand(1), a.tensor(2)), 2); });
+          [](Args& a) {
+            const Tensor y = apply(f, a.operand(0), a.operand(1), a.tensor(2));
+            if constexpr (f == Binary::fmod || f == Binary::remainder)
+              if (is_tensor(a.object(1))) rename_node(y, f == Binary::fmod ? "fmod/1" : "remainder/1");
+            return a.result(y, 2);
+          });
   // PyTorch has no in-place form of these three.
   if (f == Binary::maximum || f == Binary::minimum || f == Binary::logaddexp) return;
   bind.op((name + std::string("_(Tensor self, Operand other) -> Tensor")).c_str(),
@@ -79,6 +84,23 @@ template <Binary f> PyObject* add_scaled(Args& a) {
   return Py_NewRef(a.object(0));
 }
 
+// self + alpha * other, or self - alpha * other.
+template <Binary f> PyObject* added_scaled(Args& a) {
+  const char* op = f == Binary::sub ? "sub" : "add";
+  const Tensor x = a.operand(0), other = a.operand(1);
+  const Scalar alpha = a.scalar(2);
+  if (is_one(alpha) || !x.is_floating() || other.dtype() != x.dtype())
+    return a.result(apply(f, x, scaled(op, other, alpha), a.tensor(3)), 3);
+  const double scale = f == Binary::sub ? -alpha.as<double>() : alpha.as<double>();
+  return a.result(plus_term(op, x, other, other, scale, Term::Itself, a.tensor(3)), 3);
+}
+
+// self + value * (tensor1 * tensor2), or of their quotient.
+template <Term term> PyObject* added_pair(Args& a) {
+  const char* op = term == Term::Product ? "addcmul" : "addcdiv";
+  return a.result(plus_term(op, a.tensor(0), a.tensor(1), a.tensor(2), a.scalar(3), term, a.tensor(4)), 4);
+}
+
 PyObject* clamp_in_place(Args& a, const char* op, const Tensor& low, const Tensor& high) {
   const Tensor& x = a.tensor(0);
   return clamp_by_numbers(x, low, high) ? Py_NewRef(a.object(0)) : replace(a, op, clamp(clone(x), low, high));
@@ -103,16 +125,12 @@ Tensor rounded_div(const Tensor& a, const Tensor& b, const std::string& mode, co
 }
 
 void bind_arithmetic(Bind& bind) {
-  bind.op("add(Operand self, Operand other, *, Scalar alpha=1, Tensor? out=None) -> Tensor", [](Args& a) {
-    return a.result(apply(Binary::add, a.operand(0), scaled("add", a.operand(1), a.scalar(2)), a.tensor(3)),
-                    3);
-  });
+  bind.op("add(Operand self, Operand other, *, Scalar alpha=1, Tensor? out=None) -> Tensor",
+          added_scaled<Binary::add>);
   bind.op("add_(Tensor self, Operand other, *, Scalar alpha=1) -> Tensor", add_scaled<Binary::add>,
           Where::Method);
-  bind.op("sub(Operand self, Operand other, *, Scalar alpha=1, Tensor? out=None) -> Tensor", [](Args& a) {
-    return a.result(apply(Binary::sub, a.operand(0), scaled("sub", a.operand(1), a.scalar(2)), a.tensor(3)),
-                    3);
-  });
+  bind.op("sub(Operand self, Operand other, *, Scalar alpha=1, Tensor? out=None) -> Tensor",
+          added_scaled<Binary::sub>);
   bind.op("sub_(Tensor self, Operand other, *, Scalar alpha=1) -> Tensor", add_scaled<Binary::sub>,
           Where::Method);
   bind.op(
@@ -208,26 +226,19 @@ void bind_arithmetic(Bind& bind) {
       Where::Method);
   bind.op(
       "addcmul(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1, Tensor? out=None) -> Tensor",
-      [](Args& a) {
-        return a.result(apply(Binary::add, a.tensor(0),
-                              scaled("addcmul", a.tensor(1) * a.tensor(2), a.scalar(3)), a.tensor(4)),
-                        4);
-      });
+      added_pair<Term::Product>);
   bind.op(
       "addcdiv(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1, Tensor? out=None) -> Tensor",
-      [](Args& a) {
-        return a.result(apply(Binary::add, a.tensor(0),
-                              scaled("addcdiv", a.tensor(1) / a.tensor(2), a.scalar(3)), a.tensor(4)),
-                        4);
-      });
+      added_pair<Term::Quotient>);
   bind.op(
       "addcmul_(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor",
       [](Args& a) {
         if (add_term("addcmul", a.tensor(0), a.tensor(1), a.tensor(2), a.scalar(3).as<double>(),
                      Term::Product))
           return Py_NewRef(a.object(0));
-        return replace(a, "addcmul_",
-                       clone(a.tensor(0)) + scaled("addcmul", a.tensor(1) * a.tensor(2), a.scalar(3)));
+        return replace(
+            a, "addcmul_",
+            plus_term("addcmul", clone(a.tensor(0)), a.tensor(1), a.tensor(2), a.scalar(3), Term::Product));
       },
       Where::Method);
   bind.op(
@@ -236,8 +247,9 @@ void bind_arithmetic(Bind& bind) {
         if (add_term("addcdiv", a.tensor(0), a.tensor(1), a.tensor(2), a.scalar(3).as<double>(),
                      Term::Quotient))
           return Py_NewRef(a.object(0));
-        return replace(a, "addcdiv_",
-                       clone(a.tensor(0)) + scaled("addcdiv", a.tensor(1) / a.tensor(2), a.scalar(3)));
+        return replace(
+            a, "addcdiv_",
+            plus_term("addcdiv", clone(a.tensor(0)), a.tensor(1), a.tensor(2), a.scalar(3), Term::Quotient));
       },
       Where::Method);
   bind.op(

@@ -1,5 +1,6 @@
 // Elements repeated, turned, padded and put in order.
 #include "ops/rearrange.h"
+#include "autograd/meta.h"
 #include "bindings/return_types.h"
 #include "bindings/topics.h"
 #include "ops/elementwise.h"
@@ -125,10 +126,16 @@ void bind_rearrange(Bind& bind, Bind& nn) {
     CR_CHECK(a.tensor(0).dim() >= 1, "flipud: input must be >= 1-d");
     return wrap(flip(a.tensor(0), {0}));
   });
-  bind.op("roll(Tensor self, int[] shifts, int[]? dims=None) -> Tensor",
-          [](Args& a) { return wrap(roll(a.tensor(0), a.dims(1), a.dims(2))); });
-  bind.op("rot90(Tensor self, int k=1, int[] dims=[0, 1]) -> Tensor",
-          [](Args& a) { return wrap(rot90(a.tensor(0), a.integer(1), a.dims(2))); });
+  bind.op("roll(Tensor self, int[] shifts, int[]? dims=None) -> Tensor", [](Args& a) {
+    const Tensor y = roll(a.tensor(0), a.dims(1), a.dims(2));
+    rename_node(y, "roll");
+    return wrap(y);
+  });
+  bind.op("rot90(Tensor self, int k=1, int[] dims=[0, 1]) -> Tensor", [](Args& a) {
+    const Tensor y = rot90(a.tensor(0), a.integer(1), a.dims(2));
+    rename_node(y, "rot90");
+    return wrap(y);
+  });
   bind_triangle<false>(bind, "tril");
   bind_triangle<true>(bind, "triu");
   bind.op("diag(Tensor self, int diagonal=0, *, Tensor? out=None) -> Tensor",

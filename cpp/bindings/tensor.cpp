@@ -171,8 +171,11 @@ template <Binary f> PyObject* binary(PyObject* a, PyObject* b) {
       Py_RETURN_NOTIMPLEMENTED;
     }
     Tensor result = apply(f, x, y);
-    if constexpr (f == Binary::sub || f == Binary::pow)
-      if (!is_tensor(a)) rename_node(result, f == Binary::sub ? "rsub/1" : "pow/2");
+    if constexpr (f == Binary::sub || f == Binary::pow || f == Binary::div)
+      if (!is_tensor(a))
+        rename_node(result, f == Binary::sub ? "rsub/1" : f == Binary::pow ? "pow/2" : "mul");
+    if constexpr (f == Binary::fmod || f == Binary::remainder)
+      if (is_tensor(b)) rename_node(result, f == Binary::fmod ? "fmod/1" : "remainder/1");
     return wrap(std::move(result));
   });
 }

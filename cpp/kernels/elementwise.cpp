@@ -14,11 +14,21 @@ template <class T> CR_INLINE Vec<T> square(const Vec<T>& x) { return x * x; }
 template <class T> CR_INLINE Vec<T> sign(const Vec<T>& x) {
   return where(x > 0, Vec<T>(T{1}), where(x < 0, Vec<T>(T{-1}), Vec<T>(T{0})));
 }
+// Against a number that is not NaN, so that one instruction keeps the NaNs of x.
+template <class T> CR_INLINE Vec<T> max(const Vec<T>& x, double b) {
+  return greater(Vec<T>(static_cast<T>(b)), x);
+}
+template <class T> CR_INLINE Vec<T> min(const Vec<T>& x, double b) {
+  return lesser(Vec<T>(static_cast<T>(b)), x);
+}
 // Powers that take no logarithm, and all others.
 template <class T> CR_INLINE Vec<T> pow(const Vec<T>& x, double n) {
   if (n == 3) return x * x * x;
   if (n == 2) return x * x;
   if (n == -1) return 1 / x;
+  if (n == -2) return 1 / (x * x);
+  if (n == -0.5) return 1 / sqrt(x);
+  if (n == -1.5) return 1 / (x * sqrt(x));
   return pow(x, Vec<T>(static_cast<T>(n)));
 }
 template <class T> CR_INLINE Vec<T> floor_divide(const Vec<T>& a, const Vec<T>& b) {
@@ -162,6 +172,9 @@ template <class T> void add_term(const LoopArgs& args) {
     V y = a.at(i, left);
     if (term == Term::Towards) {
       y = nearer ? xi + s * (y - xi) : y - (y - xi) * (1 - s);
+    } else if (term == Term::TowardsEach) {
+      const V w = b.at(i, left), apart = y - xi;
+      y = where(abs(w) < T(0.5), xi + w * apart, y - apart * (1 - w));
     } else {
       if (term == Term::Product) y = y * b.at(i, left);
       if (term == Term::Quotient) y = y / b.at(i, left);
@@ -175,7 +188,9 @@ template <class T> void add_term(const LoopArgs& args) {
 template <class T, class F> void unary_each(const LoopArgs& a) {
   T* out = static_cast<T*>(a.out[0]);
   const T* x = static_cast<const T*>(a.in[0]);
-  for (int64_t i = 0, n = a.n; i < n; ++i) out[i] = static_cast<T>(F::value(x[i], a.params));
+  double params[2] = {};  // where no store reaches them
+  if (a.params != nullptr) params[0] = a.params[0], params[1] = a.params[1];
+  for (int64_t i = 0, n = a.n; i < n; ++i) out[i] = static_cast<T>(F::value(x[i], params));
 }
 template <class T, class F> void binary_each(const LoopArgs& a) {
   T* out = static_cast<T*>(a.out[0]);

@@ -16,6 +16,16 @@ template <Integer T> constexpr T sign(T x) { return static_cast<T>((x > 0) - (x 
 template <Integer T> constexpr T abs(T x) { return x < 0 ? static_cast<T>(0 - static_cast<uint64_t>(x)) : x; }
 template <Integer T> constexpr T max(T a, T b) { return a < b ? b : a; }
 template <Integer T> constexpr T min(T a, T b) { return b < a ? b : a; }
+// Of an integer and a parameter of the table: a whole number, or one beyond all of T's.
+template <Integer T> constexpr T nearest(double b) {
+  constexpr T lowest = T(-1) < T(0) ? T(uint64_t(1) << (8 * sizeof(T) - 1)) : T(0),
+              highest = static_cast<T>(~lowest);
+  return b <= static_cast<double>(lowest)    ? lowest
+         : b >= static_cast<double>(highest) ? highest
+                                             : static_cast<T>(b);
+}
+template <Integer T> constexpr T max(T a, double b) { return CR_ISA::max(a, nearest<T>(b)); }
+template <Integer T> constexpr T min(T a, double b) { return CR_ISA::min(a, nearest<T>(b)); }
 template <Integer T> constexpr T where(bool c, T a, T b) { return c ? a : b; }
 template <Integer T>
   requires(!std::is_same_v<T, int>)
@@ -30,7 +40,7 @@ template <Integer T> constexpr T fmod(T a, T b) {
 }
 template <Integer T> constexpr T remainder(T a, T b) {
   const T r = CR_ISA::fmod(a, b);
-  return static_cast<T>(r + ((r != 0) & ((r < 0) != (b < 0)) ? b : T{0}));
+  return static_cast<T>(r + (b & static_cast<T>(-static_cast<int>((r != 0) & ((r < 0) != (b < 0))))));
 }
 template <Integer T> constexpr T floor_divide(T a, T b) {
   if (b < 0 && b == static_cast<T>(-1)) return static_cast<T>(0 - static_cast<uint64_t>(a));
@@ -39,7 +49,8 @@ template <Integer T> constexpr T floor_divide(T a, T b) {
 }
 // Bits that are shifted out are gone, by however many places.
 template <Integer T> constexpr T shift_left(T a, T b) {
-  return b < 0 || b >= static_cast<T>(8 * sizeof(T)) ? T{0} : static_cast<T>(static_cast<uint64_t>(a) << b);
+  using U = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
+  return b < 0 || b >= static_cast<T>(8 * sizeof(T)) ? T{0} : static_cast<T>(static_cast<U>(a) << b);
 }
 template <Integer T> constexpr T shift_right(T a, T b) {
   constexpr T most = static_cast<T>(8 * sizeof(T) - 1);

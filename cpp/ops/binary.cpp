@@ -78,9 +78,11 @@ void check_integers(Binary row, DType compute, const Tensor& b) {
 }
 
 void run(const BinaryOp& f, const Tensor& out, const Tensor& a, const Tensor& b, DType compute) {
-  if (compute == DType::Bool && has_derivative(f))
-    compute = DType::UInt8;  // a sum or product of bools is true where it is not zero
-  launch(f.value, {&out}, {&a, &b}, LoopAttrs{compute, {}});
+  const BinaryOp* op = &f;
+  if (compute == DType::Bool && has_derivative(f))  // a sum or product of bools is true where it is not zero
+    op = &op_of(&f == &op_of(Binary::add) || &f == &op_of(Binary::maximum) ? Binary::logical_or
+                                                                           : Binary::logical_and);
+  launch(op->value, {&out}, {&a, &b}, LoopAttrs{compute, {}});
 }
 
 // The dtype computed in.
@@ -222,10 +224,10 @@ const Tensor& apply_in_place(Binary row, const Tensor& a, const Tensor& b) {
   CR_CHECK(shape == a.sizes(), f.name, "_: output with shape ", a.sizes(),
            " doesn't match the broadcast shape ", shape);
   before_write(f.name, a, has_derivative(f) && recording(b));
-  if (!has_derivative(f)) return copy_(a, apply(row, a, b));
+  if (!has_derivative(f) && result != a.dtype()) return copy_(a, apply(row, a, b));
   check_no_partial_overlap(f.name, a, b);
   check_integers(row, compute, b);
-  const bool recorded = recording(a, b);
+  const bool recorded = has_derivative(f) && recording(a, b);
   // An operand in the same memory is saved before it is overwritten, so that backward notices.
   if (recorded && (result != a.dtype() || a.impl()->storage.get() == b.impl()->storage.get()))
     return copy_(a, apply(row, clone(a), a.same(b) ? clone(b) : b));
@@ -300,9 +302,51 @@ bool add_term(const char* op, const Tensor& x, const Tensor& a, const Tensor& b,
   return true;
 }
 
-Tensor towards(const Tensor& start, const Tensor& end, double weight) {
-  Tensor y = empty_in_layout(start, broadcast_shapes("lerp", start.sizes(), end.sizes()), start.dtype());
-  run_add_term(y, start, end, end, weight, Term::Towards);
+Tensor plus_term(const char* name, const Tensor& x, const Tensor& a, const Tensor& b, const Scalar& scale,
+                 Term term, const Tensor& out) {
+  const bool pair = term != Term::Itself;
+  const double s = scale.as<double>();
+  if (!x.is_floating() || a.dtype() != x.dtype() || b.dtype() != x.dtype() || (!pair && s == 1)) {
+    Tensor added = term == Term::Product ? a * b : term == Term::Quotient ? a / b : a;
+    CR_CHECK(scale.kind != Scalar::Kind::Float || added.is_floating(), name,
+             ": for integral input tensors, argument alpha must not be a floating point number.");
+    if (s != 1) added = added * scale;
+    const Tensor y = apply(Binary::add, x, added, out);
+    rename_node(y, name);
+    return y;
+  }
+  const Dims shape = broadcast_shapes(name, x.sizes(), broadcast_shapes(name, a.sizes(), b.sizes()));
+  const bool into_out = takes_result(name, out, shape, x.dtype(), {&x, &a, &b});
+  const Tensor y = into_out ? out : empty_in_layout(x, shape, x.dtype());
+  run_add_term(y, x, a, b, s, term);
+  if (into_out || !recording(x, a, b)) return y;
+  struct Kept {
+    SavedTensor a, b;
+    Dims x, a_sizes, b_sizes;
+  } kept{{}, {}, x.sizes(), a.sizes(), b.sizes()};
+  if (pair && b.requires_grad()) kept.a = saved(a);
+  if (pair && (a.requires_grad() || term == Term::Quotient)) kept.b = saved(b);
+  auto closure = [s, term, k = std::move(kept)](const Tensor& g, Needs need) -> TensorList {
+    const Tensor scaled = (need[1] || need[2]) && s != 1 ? g * s : g;
+    Tensor da = scaled, db;
+    if (need[1] && term == Term::Product) da = scaled * *k.b;
+    if (need[1] && term == Term::Quotient) da = scaled / *k.b;
+    if (term != Term::Itself && need[2])
+      db = term == Term::Product ? scaled * *k.a : -scaled * (*k.a / square(*k.b));
+    TensorList out{need[0] ? sum_to(g, k.x) : Tensor(), need[1] ? sum_to(da, k.a_sizes) : Tensor()};
+    if (term != Term::Itself) out.push_back(need[2] ? sum_to(db, k.b_sizes) : Tensor());
+    return out;
+  };
+  return pair ? record(name, y, {&x, &a, &b}, std::move(closure))
+              : record(name, y, {&x, &a}, std::move(closure));
+}
+
+Tensor towards(const Tensor& start, const Tensor& end, const Tensor& weight) {
+  const bool each = weight.dim() > 0;
+  const Dims both = broadcast_shapes("lerp", start.sizes(), end.sizes());
+  Tensor y = empty_in_layout(start, broadcast_shapes("lerp", both, weight.sizes()), start.dtype());
+  run_add_term(y, start, end, each ? weight : end, each ? 1 : item(weight).as<double>(),
+               each ? Term::TowardsEach : Term::Towards);
   return y;
 }
 

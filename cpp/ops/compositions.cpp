@@ -1,5 +1,6 @@
 // Functions made of the table's: no kernel and no derivative of their own.
 #include <array>
+#include <cmath>
 #include <limits>
 #include <optional>
 
@@ -16,7 +17,11 @@ Tensor pow(const Tensor& x, double n, const Tensor& out) {
   if (n == 2) return apply(Unary::square, x, nullptr, out);
   if (n == 0 && x.is_floating()) return where(number(true), number(1), x);  // one everywhere, with slope 0
   if (n == 1) return clone(x);
-  if (n == 0.5 && x.is_floating()) return apply(Unary::sqrt, x, nullptr, out);
+  if (n == 0.5 && x.is_floating()) {
+    const Tensor y = apply(Unary::sqrt, x, nullptr, out);
+    rename_node(y, "pow_number");
+    return y;
+  }
   return apply(Unary::pow_number, x, std::array{n, 0.0}.data(), out);
 }
 Tensor clamp(const Tensor& x, double low, double high) {
@@ -39,16 +44,23 @@ Tensor bitwise_not(const Tensor& x, const Tensor& out) {
 
 namespace {
 
-// What the table's clamp takes: the bounds of a floating x, where they are numbers.
+// What the table's clamp takes: the bounds, where they are numbers of x's kind that a double holds.
 std::optional<std::array<double, 2>> number_bounds(const Tensor& x, const Tensor& low, const Tensor& high) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   std::array bounds{-infinity, infinity};
-  if (!x.is_floating()) return {};
+  if (x.dtype() == DType::Bool) return {};
   for (int i = 0; i < 2; ++i) {
     const Tensor& bound = i == 0 ? low : high;
     if (!bound.defined()) continue;
     if (!bound.impl()->wrapped_number) return {};
-    bounds[static_cast<size_t>(i)] = item(bound).as<double>();
+    const Scalar value = item(bound);
+    if (x.is_floating() && std::isnan(value.as<double>())) return {};  // all of them become NaN
+    if (!x.is_floating()) {
+      const bool wraps = x.dtype() == DType::UInt8 && value.i < 0;
+      if (value.kind == Scalar::Kind::Float || wraps || std::abs(value.i) > int64_t{1} << 53) return {};
+      check_fits(value, x.dtype());
+    }
+    bounds[static_cast<size_t>(i)] = value.as<double>();
   }
   return bounds;
 }
@@ -73,7 +85,7 @@ Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high, const Tenso
   if (!high.defined()) return apply(Binary::maximum, x, low, out);
   if (!low.defined()) return apply(Binary::minimum, x, high, out);
   const Tensor y = maximum(x, low);
-  const bool fits = !out.defined() && result_type(y, high) == y.dtype() && high.impl()->wrapped_number;
+  const bool fits = !out.defined() && result_type(y, high) == y.dtype();
   return apply(Binary::minimum, y, high, fits ? y : out);
 }
 
@@ -96,8 +108,8 @@ Tensor lerp(const Tensor& start, const Tensor& end, const Tensor& weight) {
   broadcast_shapes("lerp", broadcast_shapes("lerp", start.sizes(), end.sizes()), weight.sizes());
   const Tensor w = weight.impl()->wrapped_number ? scalar_tensor(item(weight), start.dtype()) : weight;
   Tensor y;
-  if (weight.impl()->wrapped_number && start.is_floating()) {
-    y = towards(start, end, item(weight).as<double>());
+  if (start.is_floating() && w.dtype() == start.dtype()) {
+    y = towards(start, end, w);
   } else {
     NoGrad guard;
     const Tensor apart = end - start;

@@ -36,7 +36,7 @@ Tensor pow(const Tensor& x, double n, const Tensor& out = {});
 // With PyTorch's rules for integers.
 Tensor pow_scalar(const Tensor& x, const Scalar& n, const Tensor& out = {});
 const Tensor& pow_(const Tensor& x, double n);  // x **= n for floating x
-// x = clamp(x, low, high) in one pass. Returns false, with nothing done, where x is not floating or a bound not a number.
+// x = clamp(x, low, high) in one pass. Returns false, with nothing done, where a bound is not a number of x's kind.
 bool clamp_by_numbers(const Tensor& x, const Tensor& low, const Tensor& high);
 Tensor bitwise_not(const Tensor& x, const Tensor& out = {});
 // Bounds may be undefined; numbers or tensors.
@@ -44,8 +44,11 @@ Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high, const Tenso
 // x += scale * term, in one pass over tensors of one floating dtype. Returns false, with nothing done, where that is not
 // enough: where it has to be recorded or converted, or operands share x's memory.
 bool add_term(const char* op, const Tensor& x, const Tensor& a, const Tensor& b, double scale, Term term);
+// x + scale * term: add, sub, addcmul or addcdiv, as `name` says; b is a where the term takes no second. `out` as in apply.
+Tensor plus_term(const char* name, const Tensor& x, const Tensor& a, const Tensor& b, const Scalar& scale,
+                 Term term, const Tensor& out = {});
 // start + weight * (end - start), of one floating dtype, not recorded.
-Tensor towards(const Tensor& start, const Tensor& end, double weight);
+Tensor towards(const Tensor& start, const Tensor& end, const Tensor& weight);
 Tensor lerp(const Tensor& start, const Tensor& end, const Tensor& weight);
 Tensor isclose(const Tensor& a, const Tensor& b, double rtol, double atol, bool equal_nan);
 bool equal(const Tensor& a, const Tensor& b);

@@ -32,9 +32,9 @@ enum class Binary {
 };
 // clang-format on
 
-// What is added to x: scale * a, scale * (a * b), scale * (a / b), or scale * (a - x) from the nearer end, so that scale 1
-// gives a exactly.
-enum class Term { Itself, Product, Quotient, Towards };
+// What is added to x: scale * a, scale * (a * b), scale * (a / b), or, from the nearer end, so that all of it gives a
+// exactly, scale * (a - x) or b * (a - x).
+enum class Term { Itself, Product, Quotient, Towards, TowardsEach };
 
 }  // namespace chainrule
 

@@ -314,7 +314,9 @@ std::pair<Tensor, Tensor> kthvalue(const Tensor& x, int64_t k, int64_t dim, bool
   const Tensor order = first_in_order("kthvalue", x, k, d, false, Wanted::Last);
   const auto [value, index] = chosen("kthvalue", x, d, order);
   if (keepdim) return {value, index};
-  return {squeeze(value, {d}), detach(squeeze(index, {d}))};
+  const Tensor squeezed = squeeze(value, {d});
+  rename_node(squeezed, "kthvalue");
+  return {squeezed, detach(squeeze(index, {d}))};
 }
 
 }  // namespace chainrule

@@ -91,6 +91,8 @@ void record_write_of(const UnaryOp& f, const Tensor& before, const Tensor& x, co
 Tensor apply(Unary row, const Tensor& x, const double* p, const Tensor& out) {
   const UnaryOp& f = op_of(row);
   if (is_itself(row, x)) return clone(x);
+  if ((row == Unary::isfinite || row == Unary::isinf) && !x.is_floating())
+    return full(x.sizes(), row == Unary::isfinite, DType::Bool);
   const DType compute = compute_dtype(f, x), result = f.kind == Kind::truth ? DType::Bool : compute;
   const Tensor y =
       takes_result(f.name, out, x.sizes(), result, {&x}) ? out : empty_in_layout(x, x.sizes(), result);
