@@ -136,8 +136,69 @@ def test_gradients_are_the_users_own():
     assert given.tolist() == [3, 4]
 
 
+PARTED = {
+    "cat": lambda x, y: cr.cat([x, y]),
+    "cat along columns": lambda x, y: cr.cat([x, y], 1),
+    "stack": lambda x, y: cr.stack([x, y]),
+    "stack last": lambda x, y: cr.stack([x, y], -1),
+    "one twice": lambda x, y: cr.cat([x, x, y]) + cr.stack([x, y, x]).flatten(0, 1),
+    "through views": lambda x, y: cr.cat([x.t().exp(), (y * 2).t(), x.view(3, 3)]),
+    "of elements": lambda x, y: cr.stack([x[0, 0], y[0, 0], x[1, 1]]),
+}
+
+
+@pytest.mark.parametrize("f", PARTED.values(), ids=PARTED)
+@pytest.mark.parametrize("spread", [False, True])
+def test_parts_of_a_gradient_can_be_written(f, spread):
+    """What joined tensors get may lie in one block, but nobody can tell: neither by writing nor by adding more."""
+    x, y = (cr.randn(3, 3, dtype=cr.float64, requires_grad=True) for _ in range(2))
+
+    def loss():
+        joined = f(x, y)
+        return (
+            joined.sum() if spread else (joined * joined).sum()
+        )  # the first's gradient is one element, expanded
+
+    wanted = cr.autograd.grad(loss(), (x, y), create_graph=True)
+    loss().backward()
+    for a, b in ((x, wanted[0]), (y, wanted[1])):
+        np.testing.assert_allclose(a.grad.numpy(), b.detach().numpy(), rtol=1e-12)
+    versions = y.grad._version
+    kept = y.grad.clone()
+    x.grad.mul_(7)
+    assert cr.equal(y.grad, kept) and y.grad._version == versions
+    loss().backward()
+    y.grad.zero_()
+    np.testing.assert_allclose(x.grad.numpy(), 8 * wanted[0].detach().numpy(), rtol=1e-12)
+
+
+def test_a_given_gradient_is_not_parted():
+    """It stays the user's, also where a hook sees it."""
+    x, y, given, seen = leaf(1, 2), leaf(3, 4), leaf(5, 6, 7, 8).detach(), []
+    cr.cat([x, y]).backward(given)
+    x.grad.zero_()
+    assert given.tolist() == [5, 6, 7, 8]
+    joined = cr.stack([x, y]) * 1
+    joined.register_hook(seen.append)
+    joined.sum().backward()
+    stacked = cr.stack([x, y])
+    stacked.grad_fn.register_hook(lambda inputs, outputs: seen.extend(outputs))
+    (stacked * 2).sum().backward()
+    x.grad.zero_(), y.grad.zero_()
+    assert seen[0].tolist() == [[1, 1], [1, 1]] and seen[1].tolist() == [[2, 2], [2, 2]]
+
+
 NAMES = {
     "stack": lambda x: cr.stack([x, x]),
+    "addcmul": lambda x: cr.addcmul(x, x, x, value=2),
+    "addcdiv": lambda x: x.addcdiv(x, x),
+    "add": lambda x: cr.add(x, x, alpha=2),
+    "sub": lambda x: x.sub(x, alpha=2),
+    "pow": lambda x: x**0.5,
+    "mul": lambda x: 3 / x,
+    "fmod": lambda x: cr.fmod(x, 2),
+    "fmod/1": lambda x: cr.fmod(x, x),
+    "remainder/1": lambda x: x % x,
     "squeeze": lambda x: x.squeeze(),
     "squeeze/1": lambda x: x.squeeze(0),
     "lerp": lambda x: x.lerp(x, 0.3),

@@ -62,6 +62,42 @@ def test_expanded_and_reversed():
     np.testing.assert_array_equal(cr.tensor(a).flip(0, 1).numpy(), a[::-1, ::-1])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [1, 3, 15, 16, 31, 64, 65, 200, 1000])
+def test_turned_stepped_and_short_rows(dtype, width):
+    a = numbers((70, width), dtype)
+    x = cr.tensor(a)
+    for dims in (0,), (1,), (0, 1):
+        np.testing.assert_array_equal(x.flip(dims).numpy(), np.flip(a, dims))
+        np.testing.assert_array_equal(x.t().flip(dims).numpy(), np.flip(a.T, dims))
+        assert x.t().flip(dims).stride() == x.t().stride() or 1 in a.shape
+    for step in range(1, 6):
+        np.testing.assert_array_equal(x[:, ::step].contiguous().numpy(), a[:, ::step])
+        np.testing.assert_array_equal(x[:, -1:][::step].contiguous().numpy(), a[:, -1:][::step])
+    np.testing.assert_array_equal(cr.cat([x, x[:, :1], x], 1).numpy(), np.concatenate([a, a[:, :1], a], 1))
+    np.testing.assert_array_equal(x.roll(3).numpy(), np.roll(a, 3))
+    np.testing.assert_array_equal(cr.full((70, width), 1, dtype=x.dtype).numpy(), np.ones_like(a))
+
+
+def test_reductions_of_rows_with_gaps():
+    a = np.random.default_rng(0).standard_normal((7, 90, 130))
+    whole = numbers(a.shape, "int32")
+    for cut in np.s_[:, 3:80, 5:120], np.s_[1:6, :, :70], np.s_[:, ::2, 1:], np.s_[:, :, 9:12], np.s_[::2]:
+        x, part = cr.tensor(a)[cut], a[cut]
+        for axes in (0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2):
+            for name in "sum", "mean", "var", "prod", "amax", "amin", "std":
+                numpy = getattr(part, {"amax": "max", "amin": "min"}.get(name, name))
+                got = getattr(x, name)(dim=axes, keepdim=True) if name != "prod" else None
+                if name == "prod":
+                    if len(axes) > 1:
+                        continue
+                    got = x.prod(axes[0], keepdim=True)
+                want = numpy(axis=axes, keepdims=True, **({"ddof": 1} if name in ("var", "std") else {}))
+                np.testing.assert_allclose(got.numpy(), want, rtol=1e-12, atol=1e-12)
+            np.testing.assert_array_equal((x > 1).any(axes[0]).numpy(), (part > 1).any(axes[0]))
+            np.testing.assert_array_equal(cr.tensor(whole)[cut].sum(axes).numpy(), whole[cut].sum(axis=axes))
+
+
 def laid(a, order, step):
     """The numbers of `a` in a tensor whose memory has another order of dimensions, and gaps."""
     shape = tuple(n * s for n, s in zip((a.shape[d] for d in order), step, strict=True))

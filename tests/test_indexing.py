@@ -184,6 +184,66 @@ def test_integers_between_bounds(dtype):
     np.testing.assert_array_equal(x.numpy(), a)
 
 
+def test_bounds_beyond_the_integers():
+    x = cr.tensor([-(2**62), -3, 0, 2**62])
+    assert x.clamp(min=-(2**60)).tolist() == [-(2**60), -3, 0, 2**62]
+    assert x.clamp(max=2**53 + 1).tolist() == [-(2**62), -3, 0, 2**53 + 1]
+    assert x.clamp_(-(2**53), 5).tolist() == [-(2**53), -3, 0, 5]
+    assert cr.tensor([1, 250], dtype=cr.uint8).clamp(max=255).tolist() == [1, 250]
+    assert cr.tensor([True, False]).clamp(max=0).tolist() == [0, 0]
+    assert cr.tensor([1.0, float("nan")]).clamp(0, 0.5).isnan().tolist() == [False, True]
+    assert cr.tensor([1.0, 2.0]).clamp(min=float("nan")).isnan().all()
+
+
+@pytest.mark.parametrize("size", [7, 70_001])
+def test_one_element_a_place(size):
+    """Picked, set, added and scattered along the last dimension, and the positions of what is not zero."""
+    rng = np.random.default_rng(1)
+    a, index = rng.integers(0, 9, (3, 50)).astype("float32"), rng.integers(0, 50, size)
+    v = rng.integers(0, 9, (3, size)).astype("float32")
+    i, x, added, last = cr.tensor(index), cr.tensor(a), a.copy(), a.copy()
+    np.testing.assert_array_equal(x[:, i].numpy(), a[:, index])
+    for row in range(3):
+        np.add.at(added[row], index, v[row])
+        for k, value in zip(index, v[row], strict=True):
+            last[row, k] = value
+    np.testing.assert_array_equal(x.index_add(1, i, cr.tensor(v)).numpy(), added)
+    np.testing.assert_array_equal(x.scatter_add(1, i.expand(3, size), cr.tensor(v)).numpy(), added)
+    written = x.clone()
+    written[:, i] = cr.tensor(v)
+    np.testing.assert_array_equal(written.numpy(), last)
+    np.testing.assert_array_equal(
+        x.index_fill(1, i, 2).numpy(), np.where(np.isin(np.arange(50), index), 2, a)
+    )
+    holes = v.reshape(-1, size // 7, 3) * (v.reshape(-1, size // 7, 3) > 6) if size % 7 == 0 else v[None]
+    np.testing.assert_array_equal(cr.tensor(holes).nonzero().numpy(), np.argwhere(holes))
+    for wrong in -51, 50:
+        bad = cr.tensor(np.append(index, wrong))
+        with pytest.raises(IndexError, match=f"index {wrong} is out of bounds"):
+            x[:, bad]
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("pads", [(2, 1), (0, 3, 1, 2), (1, 0, 2, 2, 1, 1)], ids=str)
+def test_borders(mode, pads):
+    """Against NumPy's, with the gradient by a sum over where elements went, and the gradient of the gradient."""
+    a = np.random.default_rng(0).standard_normal((2, 3, 4, 5, 6))[:, : 5 - len(pads) // 2 - 1]
+    a = a.reshape(-1, *a.shape[-1 - len(pads) // 2 :][:1], *a.shape[-(len(pads) // 2) :])
+    widths = [(0, 0)] * (a.ndim - len(pads) // 2) + [pads[k : k + 2] for k in range(len(pads) - 2, -1, -2)]
+    how = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}[mode]
+    x = cr.tensor(a, requires_grad=True)
+    y = cr.nn.functional.pad(x, pads, mode=mode)
+    np.testing.assert_array_equal(y.detach().numpy(), np.pad(a, widths, how))
+    g = np.random.default_rng(1).standard_normal(tuple(y.shape))
+    places = np.pad(np.arange(a.size).reshape(a.shape), widths, how)
+    want = np.bincount(places.ravel(), g.ravel(), a.size).reshape(a.shape)
+    given = cr.tensor(g, requires_grad=True)
+    (dx,) = cr.autograd.grad(y, x, given, create_graph=True)
+    np.testing.assert_allclose(dx.detach().numpy(), want, rtol=1e-12, atol=1e-12)
+    (ddg,) = cr.autograd.grad(dx, given, x)
+    np.testing.assert_array_equal(ddg.numpy(), y.detach().numpy())
+
+
 def test_gather_refuses_numbers_written_before_its_gradient():
     x, index = cr.randn(3, 4, requires_grad=True), cr.tensor([[0, 1], [2, 3], [1, 1]])
     y = x.gather(1, index)

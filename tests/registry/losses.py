@@ -72,6 +72,7 @@ ROWS = [
             A((5,), I((), 5)),
             A((2, 5, 3), I((2, 3), 5)),
             A((2, 5, 3), I((2, 3), 5), weight=WEIGHT, label_smoothing=0.2),
+            A((3, 70), I((3,), 70), label_smoothing=0.2),
             *reductions((4, 5), T((4, 5), (0.0, 0.4), grad=False)),
             A((4, 5), T((4, 5), (0.0, 0.4), grad=False), weight=WEIGHT, label_smoothing=0.1),
             A((2, 5, 3), T((2, 5, 3), (0.0, 0.4), grad=False)),
