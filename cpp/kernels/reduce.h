@@ -33,8 +33,8 @@ struct ReduceArgs {
   void* out;  // [outer, inner]: dtype of x, or int64 / bool as said above
   int64_t outer, n, inner;
   double parameter;
-  double divisor;  // Sum: out = sum / divisor; 1 for a plain sum
-  void* mean;      // Var: where not null, receives the mean
+  double divisor;                    // Sum: out = sum / divisor; 1 for a plain sum
+  void* mean;                        // Var: where not null, receives the mean
   int64_t outer_stride, row_stride;  // of x, in elements
 };
 CR_KERNEL(reduce, ReduceArgs)

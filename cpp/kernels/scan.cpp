@@ -125,7 +125,7 @@ void scan_rows(const T* from, Out* to, int64_t n, int64_t step, Out start, const
   Out acc[R];
   for (int r = 0; r < R; ++r) acc[r] = start;
   for (int64_t i = 0, at = 0; i < n; ++i, at += step)
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int r = 0; r < R; ++r) to[at + r * n] = acc[r] = f(acc[r], static_cast<Out>(from[at + r * n]));
 }
 
@@ -138,7 +138,7 @@ template <class T, class Out, bool product> void scan_typed(const ScanArgs& a) {
   parallel_for(a.outer, 1 + task_elements / (n * inner), [&](int64_t begin, int64_t end) {
     int64_t o = begin;
     if (inner == 1) {
-      constexpr int R = 8;
+      constexpr int R = 4;
       const int64_t first = a.reverse ? n - 1 : 0, step = a.reverse ? -1 : 1;
       const Out start = product ? Out(1) : Out(0);
       for (; o + R <= end; o += R) scan_rows<R>(x + o * n + first, out + o * n + first, n, step, start, f);

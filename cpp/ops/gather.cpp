@@ -84,12 +84,9 @@ void scatter_lines(const Lines& l, const int64_t* numbers, T* x, const T* src, b
           const int64_t o = s / strips, first = s % strips, last = std::min(strips, first + end - s);
           T* line = x + l.outer[static_cast<size_t>(o)];
           if (width == 1) {
-            const int64_t *at = numbers + o * l.n, count = l.n, step = l.step;
+            const int64_t *at = numbers + o * l.n, count = l.n, step = l.step, each = single ? 0 : -1;
             const T* from = single ? src : src + o * l.n;
-            if (single)
-              for (int64_t i = 0; i < count; ++i) f(line[at[i] * step], *from);
-            else
-              for (int64_t i = 0; i < count; ++i) f(line[at[i] * step], from[i]);
+            for (int64_t i = 0; i < count; ++i) f(line[at[i] * step], from[i & each]);
             ++s;
             continue;
           }

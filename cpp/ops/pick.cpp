@@ -225,24 +225,17 @@ template <class T> T added(T a, T b) {
 template <class T, class F> void put_rows(const Rows& r, T* x, const T* v, bool single, bool distinct, F f) {
   const int64_t outer = static_cast<int64_t>(r.outer.size()), width = r.width();
   if (width == 1) {
+    const int64_t step = single ? 0 : -1;
     const int64_t grain = distinct ? kGrain : std::max<int64_t>(1, kGrain / r.places) * r.places;
     neutral::parallel_for(outer * r.places, grain, [&](int64_t begin, int64_t end) {
-      if (single)
-        each_single(r, x, begin, end, [&, one = *v](int64_t, T& e) { f(e, one); });
-      else
-        each_single(r, x, begin, end, [&](int64_t row, T& e) { f(e, v[row]); });
+      each_single(r, x, begin, end, [&](int64_t row, T& e) { f(e, v[row & step]); });
     });
     return;
   }
   auto columns = [&](int64_t o, int64_t b, int64_t begin, int64_t end) {
     T* row = x + r.outer[static_cast<size_t>(o)] + r.place(b);
     const T* __restrict from = single ? v : v + (o * r.places + b) * width;
-    if (!single && r.pieces() == 1) {
-      T* __restrict to = row + r.inner[0];
-      for (int64_t j = begin; j < end; ++j) f(to[j], from[j]);
-      return;
-    }
-    for (int64_t i = begin / r.run; i * r.run < end; ++i) {
+    for (int64_t i = r.pieces() == 1 ? 0 : begin / r.run; i * r.run < end; ++i) {
       T* __restrict to = row + r.inner[static_cast<size_t>(i)];
       const int64_t low = std::max<int64_t>(begin - i * r.run, 0), high = std::min(end - i * r.run, r.run);
       if (single) {
