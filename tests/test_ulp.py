@@ -129,7 +129,7 @@ def test_hard_arguments(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("exponent", [3, 2, 1.5, -1, -2, 4, 0.25])
+@pytest.mark.parametrize("exponent", [3, 2, 1.5, -1, -2, -0.5, -1.5, 4, 0.25])
 def test_powers_by_a_number(exponent, dtype):
     rng = np.random.default_rng(0)
     x = random_bits(rng, dtype, 50_000)

@@ -26,9 +26,9 @@ template <class T> CR_INLINE Vec<T> pow(const Vec<T>& x, double n) {
   if (n == 3) return x * x * x;
   if (n == 2) return x * x;
   if (n == -1) return 1 / x;
-  if (n == -2) return 1 / (x * x);
+  if (n == -2) return (1 / x) * (1 / x);  // x * x may overflow where the power does not vanish
   if (n == -0.5) return 1 / sqrt(x);
-  if (n == -1.5) return 1 / (x * sqrt(x));
+  if (n == -1.5) return where(x == -infinity<T>, 0, 1 / sqrt(x) / x);
   return pow(x, Vec<T>(static_cast<T>(n)));
 }
 template <class T> CR_INLINE Vec<T> floor_divide(const Vec<T>& a, const Vec<T>& b) {
