@@ -105,6 +105,8 @@ void multiply(int64_t m, int64_t n, int64_t depth, const T* a, ptrdiff_t stride,
         o.c = c;
         if (nv == kTileVectors)
           strip_tile<T, kTileVectors, kRows>(depth, a + i * row, stride, panel, o);
+        else if (kTileVectors > 2 && nv == 2)  // NEON
+          strip_tile<T, 2, kRows>(depth, a + i * row, stride, panel, o);
         else
           strip_tile<T, 1, kRows>(depth, a + i * row, stride, panel, o);
       } else {
