@@ -18,13 +18,15 @@ struct ArangeAttrs { Scalar start, step; };
 // Each element from its index: no error adds up.
 void run_arange(const Launch& l) {
   const Tensor& t = l.out(0);
-  const auto& [start, step] = l.attrs<ArangeAttrs>();
+  const auto& range = l.attrs<ArangeAttrs>();
   const int64_t n = t.numel();
   if (t.is_floating())
-    return kernels::ramp({t.bytes(), n, start.as<double>(), step.as<double>(), 0, t.dtype(), false});
+    return kernels::ramp(
+        {t.bytes(), n, range.start.as<double>(), range.step.as<double>(), 0, t.dtype(), false});
   visit_dtype(t.dtype(), [&](auto v) {
     using T = decltype(v);
-    const auto a = static_cast<uint64_t>(start.as<int64_t>()), d = static_cast<uint64_t>(step.as<int64_t>());
+    const auto a = static_cast<uint64_t>(range.start.as<int64_t>());
+    const auto d = static_cast<uint64_t>(range.step.as<int64_t>());
     neutral::parallel_for(n, int64_t{1} << 16, [=, out = t.data<T>()](int64_t begin, int64_t end) {
       uint64_t x = a + static_cast<uint64_t>(begin) * d;
       for (int64_t i = begin; i < end; ++i, x += d) out[i] = static_cast<T>(x);
@@ -65,11 +67,11 @@ template <class T, class Step> void linspace_into(const Tensor& t, T start, T en
 }
 void run_linspace(const Launch& l) {
   const Tensor& t = l.out(0);
-  const auto& [start, end] = l.attrs<LinspaceAttrs>();
+  const auto& range = l.attrs<LinspaceAttrs>();
   visit_dtype(t.dtype(), [&](auto v) {
     using T = decltype(v);
     using Step = std::conditional_t<std::is_same_v<T, float>, float, double>;
-    linspace_into<T, Step>(t, start.as<T>(), end.as<T>());
+    linspace_into<T, Step>(t, range.start.as<T>(), range.end.as<T>());
   });
 }
 const Primitive kLinspace{"linspace", run_linspace, sizeof(LinspaceAttrs)};

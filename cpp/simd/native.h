@@ -340,7 +340,8 @@ CR_INLINE i64 splat(int64_t s) { return i64{s, s}; }
 template <class T>
 CR_MATH Register<T> load_part(const T* p, int n) {
   T lanes[16 / sizeof(T)] = {};
-  for (int i = 0; i < n; ++i) lanes[i] = p[i];
+  for (int i = 0; i < int{16 / sizeof(T)}; ++i)
+    if (i < n) lanes[i] = p[i];
   return load(lanes);
 }
 template <class T>
