@@ -340,7 +340,7 @@ def test_states_are_exchanged_with_torch() -> None:
     assert cr.get_rng_state().tolist() == torch.get_rng_state().tolist()
 
 
-@pytest.mark.parametrize("level", ["v2", "v3", "v4"])
+@pytest.mark.parametrize("level", ["v2", "v3", "v4", "base"])
 def test_streams_on_every_instruction_set(level: str) -> None:
     """Integers and uniform numbers are the same bits everywhere, normal ones wherever there is an fma."""
     run = subprocess.run(
