@@ -146,8 +146,11 @@ template <class T> struct ColumnsForward {
       }
       segments.template pack<false>(packed.p, pixels, count, block, [&](int64_t i) { return offsets.p[i]; });
       const int64_t step = most<int64_t>(1, kRowBytes / (panels.h * kn * int64_t{sizeof(T)}));
-      Slab<T> slab{p,       panels, 0, segments.columns, k0, count, block, nullptr, packed.p,
-                   nullptr, step,   0, panels.count};
+      const ptrdiff_t panel = kPanel<T> * block;
+      Slab<T> slab{
+          p,       panels, 0,  segments.columns,
+          k0,      count,  {}, {packed.p, panel, ceil_div(segments.columns, kPanel<T>) * panel, false},
+          nullptr, step,   0,  panels.count};
       for (; slab.ip0 < panels.count; slab.ip0 += step) slab.multiply_rows();
     }
     images.for_pieces(u0, u1, [&](const ImageRows::Piece& q) {
@@ -275,15 +278,14 @@ template <class T> struct ColumnsGrad {
                      p.n,
                      k0,
                      count,
-                     block,
-                     packed_a.p + k0 / block * a_block,
-                     packed_b.p,
+                     {packed_a.p + k0 / block * a_block, panels.h * block, a_block, false},
+                     {packed_b.p, P * block, ceil_div(p.n, P) * P * block, false},
                      nullptr,
                      panels.count,
                      0,
                      panels.count};
     };
-    slab_of(0, m).pack_rows();
+    slab_of(0, m).pack_a_panels(0, panels.count);
     for (int64_t u = n0 * s.out_h; u < n1 * s.out_h; u += per_slab) {
       const int64_t end = least(n1 * s.out_h, u + per_slab);
       Segments<T> segments((end - u) * s.out_w);

@@ -2,6 +2,7 @@
 // changes a bit of the result, so the cut may look at the number of threads.
 #pragma once
 #include "core/alloc.h"
+#include "kernels/gemm_copy.h"
 #include "kernels/gemm_vector.h"
 
 namespace chainrule::CR_ISA {
@@ -32,96 +33,92 @@ inline constexpr int64_t kTogether = 4;          // tiles that meet a K block in
 inline constexpr int64_t kGroupK = 8;            // K blocks that a tile meets in a row, at most
 inline constexpr int64_t kGroupPackedK = 4;      // with A packed
 inline constexpr int64_t kRowBytes = 256 << 10;  // of A: it stays in the second cache while B passes
-inline constexpr int64_t kSlabBytes = 2 << 20;   // of packed B
+inline constexpr int64_t kAllRowBytes =
+    512 << 10;  // of A: all rows are in hand, so that a panel of B passes once
+inline constexpr int64_t kSlabBytes = 2 << 20;    // of packed B
 inline constexpr int64_t kNearBytes = 256 << 10;  // of c: the second cache may hold it already
 
-// A slab of a product: all rows, columns [j0, j0 + n), and k in [k0, k0 + kn), which is a few K blocks. B is packed at
-// once, A a few panels at a time.
+// Panels of an operand: where the first is or null for an operand in place, the steps from panel to panel and from K
+// block to K block, and whether the tiles are to pack them.
+template <class T> struct PackedPanels {
+  T* p;
+  ptrdiff_t step, block;
+  bool by_tiles;
+};
+
+// A slab of a product: all rows, columns [j0, j0 + n), and k in [k0, k0 + kn), which is a few K blocks. A panel is packed
+// when a tile first meets it.
 template <class T> struct Slab {
+  static constexpr int P = kPanel<T>, W = Reg<T>::W;
   const Product<T>& p;
   RowPanels rows;
-  int64_t j0, n, k0, kn, block;
-  T* pa;         // packed panels [ip0, ip0 + step) of A: [K block][panel], or null: read in place
-  T* pb;         // packed B: [K block][panel], or null
-  T* tail;       // with B in place: its last panel, packed, when that is not whole registers; else null
-  int64_t step;  // panels of A in hand
+  int64_t j0, n, k0, kn;
+  PackedPanels<T> pa;  // [ip0, ip0 + step) of A
+  PackedPanels<T> pb;  // of B
+  T* tail;             // with B in place: its last panel, packed, when that is not whole registers; else null
+  int64_t step;        // panels of A in hand
   // Panels of A that the first panel of B meets begin with `first`, those that the last meets end before `last`.
   int64_t first, last;
   int64_t ip0 = 0;
 
-  int64_t cols() const { return ceil_div(n, kPanel<T>); }
   int64_t blocks() const { return ceil_div(kn, kBlockK); }
-  int width(int64_t jp) const { return static_cast<int>(least<int64_t>(kPanel<T>, n - jp * kPanel<T>)); }
+  int width(int64_t jp) const { return static_cast<int>(least<int64_t>(P, n - jp * P)); }
   int depth(int64_t kb) const { return static_cast<int>(least<int64_t>(kBlockK, kn - kb * kBlockK)); }
-  T* a_panel(int64_t kb, int64_t ip) const { return pa + (kb * step + ip - ip0) * rows.h * block; }
-  T* b_panel(int64_t kb, int64_t jp) const { return pb + (kb * cols() + jp) * kPanel<T> * block; }
+  T* a_panel(int64_t ip) const { return pa.p + (ip - ip0) * pa.step; }
+  T* b_panel(int64_t jp) const { return pb.p + jp * pb.step; }
 
+  void pack_b_panel(T* to, ptrdiff_t b_block, int64_t jp) const {
+    for (int64_t kb = 0; kb < blocks(); ++kb)
+      pack_b(to + kb * b_block, p.b, k0 + kb * kBlockK, depth(kb), j0 + jp * P, width(jp));
+  }
   // What is contiguous in memory, rows of B and columns of A, is read over several panels, in one piece.
   static constexpr int kPanels = 8;
-  // Out of line: inlined, its registers would be saved for products that pack nothing, 2% of a batch of small ones.
-  [[gnu::noinline]] void pack_rows() const {
-    const int64_t stop = least(ip0 + step, rows.count);
-    for (int64_t kb = 0; kb < blocks(); ++kb) {
-      const int64_t k = k0 + kb * kBlockK;
-      for (int64_t ip = ip0, next; ip < stop; ip = next) {
-        const int h = rows.height(ip);
-        const int64_t i = rows.first_row(ip);
-        next = ip + 1;
-        if (p.a.row == 1) {
-          next = least(ip + kPanels, ip < rows.tall ? least(stop, rows.tall) : stop);
-          pack_columns(a_panel(kb, ip), rows.h * block, static_cast<int>(next - ip), p.a, i, h, k, depth(kb));
-        } else {
-          pack_a(a_panel(kb, ip), p.a, i, h, k, depth(kb));
-        }
-      }
-    }
-  }
-  void pack_cols() const {
-    constexpr int P = kPanel<T>;
+  void pack_b_panels() const {
     const int64_t whole = p.b.col == 1 ? n / P : 0;
     for (int64_t kb = 0; kb < blocks(); ++kb) {
-      const int64_t k = k0 + kb * kBlockK;
       for (int64_t jp = 0; jp < whole; jp += kPanels) {
         for (int i = 0; i < depth(kb); ++i) {
-          const T* src = p.b.at(k + i, j0 + jp * P);
+          const T* src = p.b.at(k0 + kb * kBlockK + i, j0 + jp * P);
           fetch_ahead(src, p.b.row, kPanels * P);
           for (int64_t q = jp; q < least(jp + kPanels, whole); ++q, src += P)
-            for (int v = 0; v < P; v += Reg<T>::W)
-              Reg<T>::store(b_panel(kb, q) + i * P + v, Reg<T>::load(src + v));
+            for (int v = 0; v < P; v += W)
+              Reg<T>::store(b_panel(q) + kb * pb.block + i * P + v, Reg<T>::load(src + v));
         }
       }
-      for (int64_t jp = whole; jp < cols(); ++jp)
-        pack_b(b_panel(kb, jp), p.b, k, depth(kb), j0 + jp * P, width(jp));
     }
+    for (int64_t jp = whole; jp < ceil_div(n, P); ++jp) pack_b_panel(b_panel(jp), pb.block, jp);
   }
-  void pack_tail() const {
-    const int64_t jp = cols() - 1;
-    for (int64_t kb = 0; kb < blocks(); ++kb)
-      pack_b(tail + kb * kPanel<T> * kBlockK, p.b, k0 + kb * kBlockK, depth(kb), j0 + jp * kPanel<T>,
-             width(jp));
+  void pack_a_panels(int64_t ip, int64_t end) const {
+    for (int64_t next; ip < end; ip = next) {
+      const int h = rows.height(ip);
+      const int64_t i = rows.first_row(ip);
+      next = p.a.row != 1 ? ip + 1 : least(ip + kPanels, ip < rows.tall ? least(end, rows.tall) : end);
+      for (int64_t kb = 0; kb < blocks(); ++kb) {
+        T* const to = a_panel(ip) + kb * pa.block;
+        const int64_t k = k0 + kb * kBlockK;
+        if (p.a.row == 1)
+          pack_columns(to, pa.step, static_cast<int>(next - ip), p.a, i, h, k, depth(kb));
+        else
+          pack_a(to, p.a, i, h, k, depth(kb));
+      }
+    }
   }
 
   void multiply() {
-    if (pb) pack_cols();
-    if (tail) pack_tail();
-    for (ip0 = 0; ip0 < rows.count; ip0 += step) {
-      if (pa) pack_rows();
-      multiply_rows();
-    }
+    if (pb.p && !pb.by_tiles) pack_b_panels();
+    if (tail) pack_b_panel(tail, P * kBlockK, ceil_div(n, P) - 1);
+    for (ip0 = 0; ip0 < rows.count; ip0 += step) multiply_rows();
   }
 
   // The rows in hand, panel of B by panel. The tiles of a panel follow each other within a call, so that the sums of one
   // begin while those of the last are stored.
   void multiply_rows() const {
-    constexpr int P = kPanel<T>, W = Reg<T>::W;
     const bool finished = k0 + kn >= p.k;
-    const int64_t i = rows.first_row(ip0), stop = least(ip0 + step, rows.count);
-    const T* const a = pa ? pa : p.a.at(i, k0);
-    const T* b = pb ? pb : p.b.at(k0, j0);
-    ptrdiff_t ldb = pb ? P : p.b.row, b_block = pb ? cols() * P * block : kBlockK * p.b.row;
-    const auto* fn = tiles<T>.fn[pa != nullptr][kTileVectors - 1];
-    const T* const row_bias = finished && p.row_bias ? p.row_bias + i : nullptr;
-    T* c = p.c + i * p.ldc + j0;
+    const int64_t stop = least(ip0 + step, rows.count);
+    const auto* fn = tiles<T>.fn[pa.p != nullptr][kTileVectors - 1];
+    const T* b = p.b.at(k0, j0);
+    ptrdiff_t ldb = pb.p ? P : p.b.row, b_block = pb.p ? pb.block : kBlockK * p.b.row;
+    T* c = p.c + j0;
     TileOut<T> out{nullptr,
                    p.ldc,
                    p.alpha,
@@ -133,22 +130,19 @@ template <class T> struct Slab {
                    p.m * p.n * int64_t{sizeof(T)} > kNearBytes};
     // Stores only what changes: whoever reads what has just been stored in other pieces waits for all stores before it.
     const auto multiply = [&](int64_t ip, int64_t panels, int64_t h) CR_LAMBDA_INLINE {
-      const int64_t row = rows.first_row(ip) - i;
-      const T* const from = a + (pa ? (ip - ip0) * rows.h * block : row * p.a.row);
+      const int64_t row = rows.first_row(ip);
       out.c = c + row * p.ldc;
       out.old = out.c;
-      if (row_bias) out.row_bias = row_bias + row;
+      if (finished && p.row_bias) out.row_bias = p.row_bias + row;
       out.panels = panels;
-      out.a_panel = pa ? rows.h * block : h * p.a.row;
-      if (kn <= kBlockK)
-        fn[h - 1](static_cast<int>(kn), from, p.a.row, p.a.col, b, ldb, out);
-      else
-        multiply_blocks(fn[h - 1], h, from, b, ldb, b_block, out);
+      out.a_panel = pa.p ? pa.step : h * p.a.row;
+      run_tiles(fn[h - 1], h, pa.p ? a_panel(ip) : p.a.at(row, k0), pa.p ? pa.block : kBlockK * p.a.col, b,
+                ldb, b_block, out);
     };
-    for (int64_t left = n; left > 0; left -= P, c += P, b += pb ? P * block : P) {
+    for (int64_t left = n; left > 0; left -= P, c += P) {
       if (left < P) {
         const int nv = static_cast<int>(ceil_div(left, W));
-        fn = tiles<T>.fn[pa != nullptr][nv - 1];
+        fn = tiles<T>.fn[pa.p != nullptr][nv - 1];
         out.tail = static_cast<int>(left) - (nv - 1) * W;
         if (tail) {
           b = tail;
@@ -156,21 +150,64 @@ template <class T> struct Slab {
           b_block = P * kBlockK;
         }
       }
-      const int64_t ip = left == n ? most(ip0, first) : ip0, end = left <= P ? least(stop, last) : stop,
-                    low = least(most(ip, rows.tall), end);
+      int64_t ip = left == n ? most(ip0, first) : ip0;
+      const int64_t end = left <= P ? least(stop, last) : stop;
+      if (pb.p) b = b_panel((n - left) / P);
+      if ((pa.by_tiles || pb.by_tiles) && ip < end)
+        ip = multiply_first((n - left) / P, ip, end, b, ldb, b_block, out);
+      const int64_t low = least(most(ip, rows.tall), end);
       if (ip < low) multiply(ip, low - ip, rows.h);
       if (low < end) multiply(low, end - low, rows.h - 1);
+      if (!pb.p) b += P;
       if (out.col_bias) out.col_bias += P;
     }
   }
 
+  // Of the tiles [ip, end) of panel jp, those that meet a panel first, with the packing of it. Returns the next. Out of
+  // line: inlined, its registers would be saved for products that pack nothing, 2% of a batch of small ones.
+  [[gnu::noinline]] int64_t multiply_first(int64_t jp, int64_t ip, int64_t end, const T* b, ptrdiff_t ldb,
+                                           ptrdiff_t b_block, TileOut<T> out) const {
+    const int64_t unpacked = !pa.by_tiles || jp > 1 ? ip : jp == 0 ? end : most(ip, least(first, end));
+    const bool whole = width(jp) == P, copies_a = whole && p.a.row == 1, copies_b = whole && p.b.col == 1;
+    out.panels = 1;
+    bool new_b = pb.by_tiles && ip == (jp == 0 ? first : 0);
+    for (; ip < unpacked || new_b; ++ip, new_b = false) {
+      const bool new_a = ip < unpacked;
+      const auto& fns = copying_tiles<T>;
+      const TileFn<T>* const fn = !pa.p ? fns.strided : !new_a ? fns.packed : fns.copied[new_b];
+      const int h = rows.height(ip);
+      if ((new_a && !copies_a) || (new_b && !copies_b) || fn[h] == nullptr) {
+        if (new_b) pack_b_panel(b_panel(jp), pb.block, jp);
+        pack_a_panels(ip, unpacked);
+        return ip;
+      }
+      const int64_t row = rows.first_row(ip);
+      out.c = p.c + row * p.ldc + j0 + jp * P;
+      out.old = out.c;
+      if (k0 + kn >= p.k && p.row_bias) out.row_bias = p.row_bias + row;
+      out.copy_a = new_a ? a_panel(ip) : nullptr;
+      out.copy_b = new_b ? b_panel(jp) : nullptr;
+      const bool packed = pa.p && !new_a;
+      run_tiles(fn[h], h, packed ? a_panel(ip) : p.a.at(row, k0), packed ? pa.block : kBlockK * p.a.col,
+                new_b ? p.b.at(k0, j0 + jp * P) : b, new_b ? p.b.row : ldb,
+                new_b ? kBlockK * p.b.row : b_block, out);
+    }
+    return ip;
+  }
+
+  CR_INLINE void run_tiles(TileFn<T> fn, int64_t h, const T* a, ptrdiff_t a_block, const T* b, ptrdiff_t ldb,
+                           ptrdiff_t b_block, const TileOut<T>& out) const {
+    if (kn <= kBlockK)
+      fn(static_cast<int>(kn), a, p.a.row, p.a.col, b, ldb, out);
+    else
+      multiply_blocks(fn, h, a, a_block, b, ldb, b_block, out);
+  }
+
   // Of several K blocks, a few tiles meet one after the other, their sums in a buffer of their own: the rows of c, often a
   // power of two apart, would push each other out of the first cache.
-  [[gnu::noinline]] void multiply_blocks(TileFn<T> fn, int64_t h, const T* a, const T* b, ptrdiff_t ldb,
-                                         ptrdiff_t b_block, const TileOut<T>& end) const {
-    constexpr int P = kPanel<T>;
+  [[gnu::noinline]] void multiply_blocks(TileFn<T> fn, int64_t h, const T* a, ptrdiff_t a_block, const T* b,
+                                         ptrdiff_t ldb, ptrdiff_t b_block, const TileOut<T>& end) const {
     alignas(64) T sums[kTogether * kTileRows * P];
-    const ptrdiff_t a_block = pa ? step * rows.h * block : kBlockK * p.a.col;
     TileOut<T> out = end;
     const T* row_bias = end.row_bias;
     T* c = end.c;
@@ -185,6 +222,8 @@ template <class T> struct Slab {
         out.row_bias = kb == last ? row_bias : nullptr;
         out.col_bias = kb == last ? end.col_bias : nullptr;
         out.relu = kb == last && end.relu;
+        if (end.copy_a) out.copy_a = end.copy_a + kb * pa.block;
+        if (end.copy_b) out.copy_b = end.copy_b + kb * pb.block;
         out.far = kb == last && end.far;
         fn(depth(kb), a + kb * a_block, p.a.row, p.a.col, b + kb * b_block, ldb, out);
       }
@@ -220,23 +259,28 @@ void multiply_here(const Product<T>& p, const RowPanels& rows, bool pack_a, bool
                    int64_t last) {
   constexpr int P = kPanel<T>;
   constexpr int64_t kSize = sizeof(T);
-  const int64_t cols = ceil_div(p.n, P), block = least<int64_t>(kBlockK, p.k);
+  const int64_t cols = ceil_div(p.n, P);
   int64_t kn = p.k, n = p.n, step = rows.count;  // divisions are long beside a small product
   if (p.k > kBlockK) {
     const int64_t blocks = ceil_div(p.k, kBlockK);
     const int64_t group = pack_a ? kGroupPackedK : kGroupK;
-    kn = ceil_div(blocks, ceil_div(blocks, group)) * block;  // slabs of equal size
+    kn = ceil_div(blocks, ceil_div(blocks, group)) * kBlockK;  // slabs of equal size
   }
-  if (pack_b) {
+  // A large B in long runs of its rows: a tile would meet few lines of many pages.
+  const bool b_first = pack_b && p.k * p.n * kSize > kSlabBytes;
+  if (p.m * kn * kSize > (pack_b ? kAllRowBytes : kRowBytes))
+    step = most<int64_t>(1, kRowBytes / (rows.h * kn * kSize));
+  const bool many = b_first || step < rows.count;  // panels of B that are kept
+  if (pack_b && many) {
     const int64_t most_cols = most<int64_t>(1, kSlabBytes / (kn * P * kSize));
     n = ceil_div(cols, ceil_div(cols, most_cols)) * P;
   }
-  if (p.m * kn * kSize > kRowBytes) step = most<int64_t>(1, kRowBytes / (rows.h * kn * kSize));
   // A small panel for the tail is taken from the stack: an allocation is long beside a product of 16 x 16.
   alignas(64) T small[P * kBlockK / 4];
   const bool tail = !pack_b && p.n % Reg<T>::W != 0, on_stack = tail && p.k <= kBlockK / 4;
-  const int64_t size_a = pack_a ? ceil_div(step * rows.h * kn, 16) * 16 : 0,
-                size_b = pack_b              ? n * kn
+  // The register behind a panel of A is what copies of its last column may write to.
+  const int64_t panel_a = rows.h * kn + Reg<T>::W, size_a = pack_a ? ceil_div(step * panel_a, 16) * 16 : 0,
+                size_b = pack_b              ? (many ? n : P) * kn
                          : tail && !on_stack ? P * kn
                                              : 0,
                 size = size_a + size_b, whole = (kRowBytes + kSlabBytes) / kSize;
@@ -251,9 +295,8 @@ void multiply_here(const Product<T>& p, const RowPanels& rows, bool pack_a, bool
               least(n, p.n - j),
               k,
               least(kn, p.k - k),
-              block,
-              pack_a ? packed.p : nullptr,
-              pack_b ? pb : nullptr,
+              {pack_a ? packed.p : nullptr, panel_a, rows.h * kBlockK, pack_a},
+              {pack_b ? pb : nullptr, many ? P * kn : 0, P * kBlockK, pack_b && !b_first},
               tail ? (on_stack ? small : pb) : nullptr,
               step,
               j == 0 ? first : 0,
@@ -264,8 +307,10 @@ void multiply_here(const Product<T>& p, const RowPanels& rows, bool pack_a, bool
 // Cuts c into gm x gn parts, one a thread, which may share a panel of B, with the shortest time for the longest part.
 struct Grid {
   int64_t gm = 1, gn = 1;
-  template <class T> Grid(const Product<T>& p, bool pack_a, bool pack_b, int64_t parts) {
-    constexpr int64_t kPack = 14;    // to pack a value takes as long as so many multiplications,
+  template <class T> Grid(const Product<T>& p, bool pack_a, int64_t parts) {
+    // To meet a value of A, or of B, first takes as long as so many multiplications: to pack it, or to get it from the
+    // other threads' caches, since a thread has the rows of A that it wrote when C is cut by rows,
+    constexpr int64_t kMeetA = 8, kMeetB = 11;
     constexpr int64_t kLine = 1024;  // and a line of c that two threads write as so many
     constexpr int64_t kLineBytes = 64;
     const bool shares =
@@ -280,7 +325,7 @@ struct Grid {
       const int64_t m = ceil_div(p.m, r), n = ceil_div(cols * kPanel<T>, c);
       const int64_t slabs =
           ceil_div(n * least(p.k, kGroupPackedK * kBlockK) * int64_t{sizeof(T)}, kSlabBytes);
-      const int64_t time = m * n + kPack * ((pack_a ? m * slabs : 0) + (pack_b ? n : 0)) + (m + n) / 8 +
+      const int64_t time = m * n + kMeetA * m * (pack_a ? slabs : 1) + kMeetB * n + (m + n) / 8 +
                            (c > 1 && shares ? m * kLine / p.k : 0);
       if (shortest >= 0 && time > shortest) continue;
       shortest = time;
@@ -301,7 +346,7 @@ template <class T> void multiply_tiles(const Product<T>& p, bool threads) {
   }
   int64_t parts = num_threads();
   if (!pack_a && !pack_b) parts *= most<int64_t>(1, p.m * p.n * p.k / kTaskWork / parts);
-  const Grid g(p, pack_a, pack_b, parts);
+  const Grid g(p, pack_a, parts);
   const int64_t cols = ceil_div(p.n, P);
   const bool narrow = p.n - (cols - 1) * P <= Reg<T>::W;
   parallel_for(g.gm * g.gn, 1, [&](int64_t begin, int64_t end) {

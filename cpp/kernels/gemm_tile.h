@@ -251,8 +251,9 @@ template <class T> struct TileOut {
   bool far = false;  // c comes from beyond the second cache, even to be written over
   const T* old = c;
   ptrdiff_t ld_old = ldc;
-  int64_t panels = 1;     // tiles, one below the other
-  ptrdiff_t a_panel = 0;  // from one to the next in A
+  int64_t panels = 1;                      // tiles, one below the other
+  ptrdiff_t a_panel = 0;                   // from one to the next in A
+  T *copy_a = nullptr, *copy_b = nullptr;  // see gemm_copy.h
 };
 
 template <class T> CR_INLINE typename Reg<T>::V finish(typename Reg<T>::V sum, typename Reg<T>::V old,
@@ -337,10 +338,15 @@ template <class T, int R> struct StridedRows {
   }
 };
 
-// The sums of a tile over kn > 0 rows of B. With AVX2, where a row is few instructions, two a turn: the machine gets
-// further ahead of its multiplications, and so through the end of a tile without a pause.
-template <class T, int R, int NV, class Rows>
-CR_INLINE void sum_tile(typename Reg<T>::V (&acc)[R][NV], int64_t kn, Rows a, const T* b, ptrdiff_t ldb) {
+struct Nothing {
+  template <class... Args> CR_INLINE void operator()(const Args&...) const {}
+};
+
+// The sums of a tile over kn > 0 rows of B; `also` gets each row. With AVX2, where a row is few instructions, two a turn:
+// the machine gets further ahead of its multiplications, and so through the end of a tile without a pause.
+template <class T, int R, int NV, class Rows, class Also = Nothing>
+CR_INLINE void sum_tile(typename Reg<T>::V (&acc)[R][NV], int64_t kn, Rows a, const T* b, ptrdiff_t ldb,
+                        Also also = {}) {
   using X = Reg<T>;
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
@@ -351,6 +357,7 @@ CR_INLINE void sum_tile(typename Reg<T>::V (&acc)[R][NV], int64_t kn, Rows a, co
     typename X::V bv[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) bv[v] = X::load(b + v * X::W);
+    also(a, b, bv);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const auto s = X::set1(a.at(r));
