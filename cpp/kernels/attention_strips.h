@@ -92,7 +92,7 @@ template <class T, bool kRows>
 void multiply(int64_t m, int64_t n, int64_t depth, const T* a, ptrdiff_t stride, const Panels<T>& b,
               int64_t first, const StripOut<T>& out) {
   const ptrdiff_t row = kRows ? stride : 1, step = kRows ? 1 : stride;
-  const int h = tile_height(m);
+  const int h = static_cast<int>(RowPanels(m).h);
   for (int64_t j = 0; j < n; j += kPanel<T>) {
     const int w = static_cast<int>(least<int64_t>(kPanel<T>, n - j)),
               nv = static_cast<int>(ceil_div(w, Reg<T>::W)),

@@ -157,7 +157,7 @@ template <class T> struct WinogradProduct {
   // c[tile][lane] (+)= a[tile][channel] b[channel][lane] over kn channels of one K block and nv registers of lanes.
   static void multiply(int64_t tiles, int kn, int nv, const T* a, int64_t lda, const T* b, int64_t ldb, T* c,
                        int64_t ldc, bool add) {
-    const int h = tile_height(tiles);
+    const int h = static_cast<int>(RowPanels(tiles).h);
     for (int64_t i = 0; i < tiles; i += h) {
       const TileOut<T> o{c + i * ldc, static_cast<ptrdiff_t>(ldc), T(1), T(add), nullptr, nullptr, Reg<T>::W};
       chainrule::CR_ISA::tiles<T>.fn[0][nv - 1][least<int64_t>(h, tiles - i) - 1](
@@ -294,7 +294,7 @@ template <class T> struct WinogradWeightGrad {
   void sum_tiles(int64_t begin, int64_t end, int64_t c0, int64_t channels, T* sums, int64_t step_s) const {
     constexpr int P = kPanel<T>, W = Reg<T>::W;
     const int64_t cl = round_up(channels, W), m = a.out_channels, ml = round_up(m, W);
-    const int h = tile_height(m);
+    const int h = static_cast<int>(RowPanels(m).h);
     const int64_t panels = ceil_div(m, h), most_tiles = per_block * grid.part_cols,
                   panel = most_tiles * h + 2 * W;
     const int64_t strip_rows = 2 * least(per_block, grid.rows), strip_cols = 2 * grid.part_cols;

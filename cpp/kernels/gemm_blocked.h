@@ -18,9 +18,8 @@ template <class T> struct Scratch {
   Scratch& operator=(const Scratch&) = delete;
 };
 
-// Rows a tile: as many as the registers hold, evenly shared, for a last tile of one row runs at the speed of latency.
-CR_INLINE int tile_height(int64_t m) { return static_cast<int>(ceil_div(m, ceil_div(m, kTileRows))); }
-// Panels of rows: `tall` of h, then some of h - 1.
+// Panels of rows, one a tile: `tall` of h rows, then some of h - 1. As many as the registers hold, evenly shared, for a
+// last tile of one row would run at the speed of latency.
 struct RowPanels {
   int64_t count, h, tall;
   explicit RowPanels(int64_t m, int64_t most_rows = kTileRows)
