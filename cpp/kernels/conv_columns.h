@@ -203,7 +203,11 @@ template <class T> struct Places {
             X::store(to + x, zip<0>(a, b));
             X::store(to + x + X::W, zip<1>(a, b));
           }
-          for (; x < s.in_w; ++x) to[x] = (x % 2 ? second : first)[x / 2];
+          for (; x + 1 < s.in_w; x += 2) {
+            to[x] = first[x / 2];
+            to[x + 1] = second[x / 2];
+          }
+          if (x < s.in_w) to[x] = first[x / 2];
         } else {
           for (int64_t q = 0; q < s.stride_w; ++q) {
             const T* from = src + column(q - s.x0);
