@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "kernels/rows.h"
 #include "simd/erfinv.h"
 #include "simd/math.h"
 
@@ -76,19 +77,19 @@ template <class T> CR_INLINE void put(const Pair<T>& y, T* out, int64_t left) {
   put(y.b, out + lanes, std::max<int64_t>(left - lanes, 0));
 }
 
-// f(i, left) for each step of n elements. Functions of many instructions stand in the loop once, for the wheel's size,
-// and tell the last vector apart as they load and store; the short ones would take a tenth longer for that.
-template <int step, bool once, class F> CR_INLINE void each_step(int64_t n, const F& f) {
-  if constexpr (once) {
-    for (int64_t i = 0; i < n; i += step) f(i, n - i);
-  } else {
-    const int64_t left = n % step, whole = n - left;
-    for (int64_t i = 0; i < whole; i += step) f(i, step);
-    if (left) f(whole, left);
-  }
+// f(i, left) for each vector. Functions of many instructions stand in the loop once, for the wheel's size, and tell the
+// last vector apart as they load and store; the short ones would take a tenth longer for that.
+template <class T, bool once, class F> CR_INLINE void each_value(int64_t n, const F& f) {
+  if constexpr (once)
+    for (int64_t i = 0; i < n; i += Vec<T>::lanes) f(i, n - i);
+  else
+    each_vector<T>(n, f);
 }
-template <class T, bool once, class F> CR_INLINE void each_vector(int64_t n, const F& f) {
-  each_step<Vec<T>::lanes, once>(n, f);
+template <class T, class F> CR_INLINE void each_pair(int64_t n, const F& f) {
+  constexpr int64_t step = 2 * Vec<T>::lanes;
+  const int64_t whole = n - n % step;
+  for (int64_t i = 0; i < whole; i += step) f(i, step);
+  if (whole < n) f(whole, n - whole);
 }
 
 template <class T, class F, bool once> void unary_value(const LoopArgs& a) {
@@ -96,11 +97,10 @@ template <class T, class F, bool once> void unary_value(const LoopArgs& a) {
   T* out = static_cast<T*>(a.out[0]);
   const Input<T> x(a, 0);
   if constexpr (value_in_pairs<T, F>)
-    each_step<2 * V::lanes, false>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
-      put(F::value(pair_at(x, i, left), a.params), out + i, left);
-    });
+    each_pair<T>(a.n, [&](int64_t i, int64_t left)
+                          CR_LAMBDA_INLINE { put(F::value(pair_at(x, i, left), a.params), out + i, left); });
   else
-    each_vector<T, once>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
+    each_value<T, once>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
       put(V(F::value(x.at(i, left), a.params)), out + i, left);
     });
 }
@@ -110,12 +110,12 @@ template <class T, class F, bool once> void unary_dx(const LoopArgs& a) {
   T* out = static_cast<T*>(a.out[0]);
   const Input<T> g(a, 0), saved(a, 1);  // saved: x or y, whichever the derivative is written in
   if constexpr (dx_in_pairs<T, F>)
-    each_step<2 * V::lanes, false>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
+    each_pair<T>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
       const Pair<T> s = pair_at(saved, i, left);
       put(F::dx(pair_at(g, i, left), s, s, a.params), out + i, left);
     });
   else
-    each_vector<T, once>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
+    each_value<T, once>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
       const V s = saved.at(i, left);
       put(V(F::dx(g.at(i, left), s, s, a.params)), out + i, left);
     });
@@ -124,7 +124,7 @@ template <class T, class F, bool once> void unary_dx(const LoopArgs& a) {
 template <class T, class F, bool once> void binary_value(const LoopArgs& a) {
   T* out = static_cast<T*>(a.out[0]);
   const Input<T> x(a, 0), y(a, 1);
-  each_vector<T, once>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
+  each_value<T, once>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
     put(Vec<T>(F::value(x.at(i, left), y.at(i, left))), out + i, left);
   });
 }
@@ -139,7 +139,7 @@ template <class T, class F, bool once, bool first> void binary_dx(const LoopArgs
     else
       return F::db(g, a, b, y);
   };
-  each_vector<T, once>(args.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
+  each_value<T, once>(args.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
     put(rule(g.at(i, left), a.at(i, left), b.at(i, left), y.at(i, left)), out + i, left);
   });
 }
@@ -150,7 +150,7 @@ template <class T, bool added> void product_dx(const LoopArgs& args) {
   T* da = static_cast<T*>(args.out[0]);
   T* db = static_cast<T*>(args.out[1]);
   const Input<T> g(args, 0), a(args, 1), b(args, 2), sum(args, added ? 3 : 0);
-  each_vector<T, false>(args.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
+  each_vector<T>(args.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
     const V gi = g.at(i, left);
     V second = gi * a.at(i, left);
     put(gi * b.at(i, left), da + i, left);
@@ -167,7 +167,7 @@ template <class T> void add_term(const LoopArgs& args) {
   const T scale = static_cast<T>(args.params[0]);
   const auto term = static_cast<Term>(static_cast<int>(args.params[1]));
   const bool nearer = scale > -0.5 && scale < 0.5;
-  each_vector<T, false>(args.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
+  each_vector<T>(args.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
     const V s = scale, xi = x.at(i, left);
     V y = a.at(i, left);
     if (term == Term::Towards) {
