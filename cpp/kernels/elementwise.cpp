@@ -41,14 +41,15 @@ template <class T> CR_INLINE Vec<T> floor_divide(const Vec<T>& a, const Vec<T>& 
 namespace {
 
 // An argument of n elements, or one for all: then every position is that of the first vector.
-template <class T> struct Input {
+template <class T, bool halves = false> struct Input {
   const T* data;
   int64_t mask;
   Input(const LoopArgs& a, int k) : data(static_cast<const T*>(a.in[k])), mask(a.single[k] ? 0 : -1) {}
   // The vector at i, where `left` elements are left: those beyond are zero.
   CR_INLINE Vec<T> at(int64_t i, int64_t left) const {
     const T* p = data + (i & mask);
-    return left >= Vec<T>::lanes ? Vec<T>::load(p) : Vec<T>::load(p, static_cast<int>(left));
+    if (left < Vec<T>::lanes) return Vec<T>::load(p, static_cast<int>(left));
+    return halves ? Vec<T>::load_halves(p) : Vec<T>::load(p);
   }
 };
 template <class T> CR_INLINE void put(const Vec<T>& y, T* out, int64_t left) {
@@ -123,7 +124,7 @@ template <class T, class F, bool once> void unary_dx(const LoopArgs& a) {
 
 template <class T, class F, bool once> void binary_value(const LoopArgs& a) {
   T* out = static_cast<T*>(a.out[0]);
-  const Input<T> x(a, 0), y(a, 1);
+  const Input<T, !once> x(a, 0), y(a, 1);
   each_value<T, once>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
     put(Vec<T>(F::value(x.at(i, left), y.at(i, left))), out + i, left);
   });
@@ -132,7 +133,7 @@ template <class T, class F, bool once> void binary_value(const LoopArgs& a) {
 template <class T, class F, bool once, bool first> void binary_dx(const LoopArgs& args) {
   using V = Vec<T>;
   T* out = static_cast<T*>(args.out[0]);
-  const Input<T> g(args, 0), a(args, 1), b(args, 2), y(args, 3);
+  const Input<T, !once> g(args, 0), a(args, 1), b(args, 2), y(args, 3);
   auto rule = [](const V& g, const V& a, const V& b, const V& y) CR_LAMBDA_INLINE -> V {
     if constexpr (first)
       return F::da(g, a, b, y);
@@ -149,7 +150,7 @@ template <class T, bool added> void product_dx(const LoopArgs& args) {
   using V = Vec<T>;
   T* da = static_cast<T*>(args.out[0]);
   T* db = static_cast<T*>(args.out[1]);
-  const Input<T> g(args, 0), a(args, 1), b(args, 2), sum(args, added ? 3 : 0);
+  const Input<T, true> g(args, 0), a(args, 1), b(args, 2), sum(args, added ? 3 : 0);
   each_vector<T>(args.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
     const V gi = g.at(i, left);
     V second = gi * a.at(i, left);
@@ -163,7 +164,7 @@ template <class T, bool added> void product_dx(const LoopArgs& args) {
 template <class T> void add_term(const LoopArgs& args) {
   using V = Vec<T>;
   T* out = static_cast<T*>(args.out[0]);
-  const Input<T> x(args, 0), a(args, 1), b(args, 2);
+  const Input<T, true> x(args, 0), a(args, 1), b(args, 2);
   const T scale = static_cast<T>(args.params[0]);
   const auto term = static_cast<Term>(static_cast<int>(args.params[1]));
   const bool nearer = scale > -0.5 && scale < 0.5;

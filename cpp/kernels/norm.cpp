@@ -74,8 +74,8 @@ void grad_rows(const RowNormGradArgs& a, int64_t first, int64_t last, T* weights
     if constexpr (to_x) {
       const auto terms = [=, g = r.g, x = r.x, dx = r.dx, mean = r.mean, rstd = r.rstd](
                              int64_t i, int count, Vec<T>& p, Vec<T>& q) CR_LAMBDA_INLINE {
-        q = Vec<T>::load(g + i, count) * (weight != nullptr ? Vec<T>::load(weight + i, count) : one);
-        p = q * ((Vec<T>::load(x + i, count) - mean) * rstd);
+        q = Vec<T>::load_halves(g + i, count) * (weight != nullptr ? Vec<T>::load(weight + i, count) : one);
+        p = q * ((Vec<T>::load_halves(x + i, count) - mean) * rstd);
         if (!streamed) __builtin_prefetch(dx + i, 1);  // comes while the sums are formed
       };
       const Sums<T> s = reduce_terms<T>(n, terms);
@@ -86,11 +86,11 @@ void grad_rows(const RowNormGradArgs& a, int64_t first, int64_t last, T* weights
   };
   const auto add = [&](const Row& r, int64_t i, int count, const Vec<T>& w, Vec<T>& dw, Vec<T>& db)
                        CR_LAMBDA_INLINE {
-                         const Vec<T> v = Vec<T>::load(r.g + i, count);
-                         const Vec<T> xhat = (Vec<T>::load(r.x + i, count) - r.mean) * r.rstd;
+                         const Vec<T> v = Vec<T>::load_halves(r.g + i, count);
+                         const Vec<T> xhat = (Vec<T>::load_halves(r.x + i, count) - r.mean) * r.rstd;
                          if constexpr (to_x) {
                            Vec<T> y = r.rstd * ((v * w - r.shift) - xhat * r.along);
-                           if (sum != nullptr) y = Vec<T>::load(sum + (r.dx - dx) + i, count) + y;
+                           if (sum != nullptr) y = Vec<T>::load_halves(sum + (r.dx - dx) + i, count) + y;
                            put(y, r.dx + i, count, streamed);
                          }
                          dw = fma(v, xhat, dw);

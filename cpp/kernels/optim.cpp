@@ -43,12 +43,12 @@ template <class T> void sgd_typed(const SgdArgs& a) {
     T* buffer = a.buffers != nullptr ? static_cast<T*>(a.buffers[t]) : nullptr;
     const bool first = buffer != nullptr && a.first[t];
     each_vector<T>(begin, end, [&](int64_t i, int n) CR_LAMBDA_INLINE {
-      const Vec<T> p = Vec<T>::load(param + i, n);
-      Vec<T> g = Vec<T>::load(grad + i, n);
+      const Vec<T> p = Vec<T>::load_halves(param + i, n);
+      Vec<T> g = Vec<T>::load_halves(grad + i, n);
       if (a.maximize) g = -g;
       if (a.weight_decay != 0) g = fma(p, decay, g);
       if (buffer != nullptr) {
-        const Vec<T> b = first ? g : fma(g, fresh, Vec<T>::load(buffer + i, n) * momentum);
+        const Vec<T> b = first ? g : fma(g, fresh, Vec<T>::load_halves(buffer + i, n) * momentum);
         b.store(buffer + i, n);
         g = a.nesterov ? fma(b, momentum, g) : b;
       }

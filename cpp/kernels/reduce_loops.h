@@ -111,10 +111,10 @@ inline void reduce_columns(const Op& op, const T* x, int64_t n, int64_t stride, 
     Vec<T> a0 = identity, a1 = identity, a2 = identity, a3 = identity;
     if (vectors == 4 && tail == L) {
       for (int64_t i = 0; i < rows; ++i, p += stride) {
-        a0 = op.step(a0, Vec<T>::load(p), 0);
-        a1 = op.step(a1, Vec<T>::load(p + L), 1);
-        a2 = op.step(a2, Vec<T>::load(p + 2 * L), 2);
-        a3 = op.step(a3, Vec<T>::load(p + 3 * L), 3);
+        a0 = op.step(a0, Vec<T>::load_halves(p), 0);
+        a1 = op.step(a1, Vec<T>::load_halves(p + L), 1);
+        a2 = op.step(a2, Vec<T>::load_halves(p + 2 * L), 2);
+        a3 = op.step(a3, Vec<T>::load_halves(p + 3 * L), 3);
       }
     } else {
       for (int64_t i = 0; i < rows; ++i, p += stride) {

@@ -88,6 +88,18 @@ CR_INLINE Register<T> load(const T* p) {
   std::memcpy(&r, p, sizeof r);
   return r;
 }
+// A line of 64 bytes in two loads: with one, Zen 4 waits 3 to 15% longer for lines from the third cache.
+template <class T>
+CR_INLINE Register<T> load_halves(const T* p) {
+#if defined(CR_SIMD_AVX512)
+  __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  asm("" : "+v"(low));  // or the compiler makes one load of the two
+  const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p) + 1);
+  return (Register<T>)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+#else
+  return load(p);
+#endif
+}
 template <class T>
 CR_INLINE void store(T* p, Register<T> r) {
   std::memcpy(p, &r, sizeof r);

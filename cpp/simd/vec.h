@@ -120,12 +120,19 @@ struct Vec {
     CR_REGISTERS(v.r[i] = native::load<T>(p + i * per_register))
     return v;
   }
+  // For loops that wait for memory, see native.h.
+  static CR_INLINE Vec load_halves(const T* p) {
+    Vec v;
+    CR_REGISTERS(v.r[i] = native::load_halves<T>(p + i * per_register))
+    return v;
+  }
   // The first n lanes, 0 <= n <= lanes; the others are zero and their memory is not touched.
   static CR_INLINE Vec load(const T* p, int n) {
     Vec v;
     CR_REGISTERS(v.r[i] = native::load(p + i * per_register, n - i * per_register))
     return v;
   }
+  static CR_INLINE Vec load_halves(const T* p, int n) { return n == lanes ? load_halves(p) : load(p, n); }
   CR_INLINE void store(T* p) const { CR_REGISTERS(native::store<T>(p + i * per_register, r[i])); }
   CR_INLINE void store(T* p, int n) const {
     CR_REGISTERS(native::store(p + i * per_register, r[i], n - i * per_register));
