@@ -70,28 +70,42 @@ template <class T> void multiply_any(const Product<T>& p, ptrdiff_t c_col, bool 
 }
 
 template <class T> void gemm_floating(const GemmArgs& g) {
-  auto one = [&](int64_t i, bool threads) {
-    const int64_t oa = g.a_offsets ? g.a_offsets[i] : i * g.a_batch;
-    const int64_t ob = g.b_offsets ? g.b_offsets[i] : i * g.b_batch;
-    const int64_t oc = g.c_offsets ? g.c_offsets[i] : i * g.c_batch;
-    multiply_any(Product<T>{g.m, g.n, g.k,
-                            Mat<T>{static_cast<const T*>(g.a) + oa, static_cast<ptrdiff_t>(g.a_row),
-                                   static_cast<ptrdiff_t>(g.a_col)},
-                            Mat<T>{static_cast<const T*>(g.b) + ob, static_cast<ptrdiff_t>(g.b_row),
-                                   static_cast<ptrdiff_t>(g.b_col)},
-                            static_cast<T*>(g.c) + oc, static_cast<ptrdiff_t>(g.c_row),
-                            static_cast<T>(g.alpha), static_cast<T>(g.beta),
-                            static_cast<const T*>(g.row_bias), static_cast<const T*>(g.col_bias), g.relu},
-                 static_cast<ptrdiff_t>(g.c_col), threads);
+  const auto offset = [](const int64_t* offsets, int64_t i, int64_t step) {
+    return offsets ? offsets[i] : i * step;
+  };
+  const auto place = [&](Product<T>& p, int64_t i) {
+    p.a.p = static_cast<const T*>(g.a) + offset(g.a_offsets, i, g.a_batch);
+    p.b.p = static_cast<const T*>(g.b) + offset(g.b_offsets, i, g.b_batch);
+    p.c = static_cast<T*>(g.c) + offset(g.c_offsets, i, g.c_batch);
+  };
+  const Product<T> form{g.m,
+                        g.n,
+                        g.k,
+                        {nullptr, static_cast<ptrdiff_t>(g.a_row), static_cast<ptrdiff_t>(g.a_col)},
+                        {nullptr, static_cast<ptrdiff_t>(g.b_row), static_cast<ptrdiff_t>(g.b_col)},
+                        nullptr,
+                        static_cast<ptrdiff_t>(g.c_row),
+                        static_cast<T>(g.alpha),
+                        static_cast<T>(g.beta),
+                        static_cast<const T*>(g.row_bias),
+                        static_cast<const T*>(g.col_bias),
+                        g.relu};
+  const ptrdiff_t c_col = static_cast<ptrdiff_t>(g.c_col);
+  const auto run = [&](int64_t begin, int64_t end, bool threads) {
+    Product<T> p = form;
+    place(p, begin);
+    if (!threads && p.m > 1 && p.n > 1 && p.k > 0 && c_col == 1)
+      return multiply_alike(p, [&](Product<T>& next) {
+        if (++begin >= end) return false;
+        place(next, begin);
+        return true;
+      });
+    for (multiply_any(p, c_col, threads); ++begin < end; multiply_any(p, c_col, threads)) place(p, begin);
   };
   const int64_t work = g.m * g.n * most<int64_t>(g.k, 1);
-  if (g.batch == 1 || (work >= kTaskWork && g.batch < 4 * num_threads())) {
-    for (int64_t i = 0; i < g.batch; ++i) one(i, true);
-    return;
-  }
-  parallel_for(g.batch, most<int64_t>(1, kTaskWork / 8 / work), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) one(i, false);
-  });
+  if (g.batch == 1 || (work >= kTaskWork && g.batch < 4 * num_threads())) return run(0, g.batch, true);
+  parallel_for(g.batch, most<int64_t>(1, kTaskWork / 8 / work),
+               [&](int64_t begin, int64_t end) { run(begin, end, false); });
 }
 
 // Integers wrap, so they are multiplied as unsigned.

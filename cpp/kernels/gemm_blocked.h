@@ -252,10 +252,10 @@ template <class T> RowPanels row_panels(const Product<T>& p, bool pack_a) {
 }
 
 // On the calling thread. The first panel of B begins with panel `first` of A, its last ends before panel `last`: what
-// the two lack belongs to other threads. m, n, k > 0.
-template <class T>
-void multiply_here(const Product<T>& p, const RowPanels& rows, bool pack_a, bool pack_b, int64_t first,
-                   int64_t last) {
+// the two lack belongs to other threads. Then, while next(p) finds another product of the same form, that. m, n, k > 0.
+template <class T, class Next>
+void multiply_here(Product<T> p, const RowPanels& rows, bool pack_a, bool pack_b, int64_t first, int64_t last,
+                   const Next& next) {
   constexpr int P = kPanel<T>;
   constexpr int64_t kSize = sizeof(T);
   const int64_t cols = ceil_div(p.n, P);
@@ -286,22 +286,31 @@ void multiply_here(const Product<T>& p, const RowPanels& rows, bool pack_a, bool
   // Larger ones are all of one size, so that a thread gets the block of its last product, which its cache still holds.
   Scratch<T> packed(size > whole / 16 ? most(size, whole) : size);
   T* const pb = packed.p + size_a;
-  for (int64_t j = 0; j < p.n; j += n)
-    for (int64_t k = 0; k < p.k; k += kn)
-      Slab<T>{p,
-              rows,
-              j,
-              least(n, p.n - j),
-              k,
-              least(kn, p.k - k),
-              {pack_a ? packed.p : nullptr, panel_a, rows.h * kBlockK, pack_a},
-              {pack_b ? pb : nullptr, many ? P * kn : 0, P * kBlockK, pack_b && !b_first},
-              tail ? (on_stack ? small : pb) : nullptr,
-              step,
-              j == 0 ? first : 0,
-              j + n >= p.n ? last : rows.count}
-          .multiply();
+  do {
+    for (int64_t j = 0; j < p.n; j += n)
+      for (int64_t k = 0; k < p.k; k += kn)
+        Slab<T>{p,
+                rows,
+                j,
+                least(n, p.n - j),
+                k,
+                least(kn, p.k - k),
+                {pack_a ? packed.p : nullptr, panel_a, rows.h * kBlockK, pack_a},
+                {pack_b ? pb : nullptr, many ? P * kn : 0, P * kBlockK, pack_b && !b_first},
+                tail ? (on_stack ? small : pb) : nullptr,
+                step,
+                j == 0 ? first : 0,
+                j + n >= p.n ? last : rows.count}
+            .multiply();
+  } while (next(p));
 }
+// Several of the same form, which are planned once, on the calling thread.
+template <class T, class Next> void multiply_alike(const Product<T>& p, const Next& next) {
+  const bool pack_a = packs_a(p);
+  const RowPanels rows = row_panels(p, pack_a);
+  multiply_here(p, rows, pack_a, packs_b(p), 0, rows.count, next);
+}
+inline constexpr auto alone = [](const auto&) { return false; };
 
 // Cuts c into gm x gn parts, one a thread, which may share a panel of B, with the shortest time for the longest part.
 struct Grid {
@@ -338,11 +347,8 @@ struct Grid {
 // than to write one's own twice, and nobody waits for the others.
 template <class T> void multiply_tiles(const Product<T>& p, bool threads) {
   constexpr int P = kPanel<T>;
+  if (!threads) return multiply_alike(p, alone);
   const bool pack_a = packs_a(p), pack_b = packs_b(p);
-  if (!threads) {
-    const RowPanels rows = row_panels(p, pack_a);
-    return multiply_here(p, rows, pack_a, pack_b, 0, rows.count);
-  }
   int64_t parts = num_threads();
   if (!pack_a && !pack_b) parts *= most<int64_t>(1, p.m * p.n * p.k / kTaskWork / parts);
   const Grid g(p, pack_a, parts);
@@ -366,7 +372,7 @@ template <class T> void multiply_tiles(const Product<T>& p, bool threads) {
       part.c += i0 * p.ldc + j0;
       if (p.row_bias) part.row_bias += i0;
       if (p.col_bias) part.col_bias += j0;
-      multiply_here(part, panels, pack_a, pack_b, x0 % rows, (x1 - 1) % rows + 1);
+      multiply_here(part, panels, pack_a, pack_b, x0 % rows, (x1 - 1) % rows + 1, alone);
     }
   });
 }
