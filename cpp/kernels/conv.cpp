@@ -3,6 +3,7 @@
 #include "kernels/conv_columns.h"
 #include "kernels/conv_depthwise.h"
 #include "kernels/conv_direct.h"
+#include "kernels/conv_planes.h"
 #include "kernels/conv_tiles.h"
 #include "kernels/conv_winograd.h"
 #include "kernels/gemm.h"
@@ -22,6 +23,7 @@ template <class T> struct ConvProduct {
   int64_t k() const { return s.channels * s.taps; }
 
   void run() const {
+    if (planes_forward(s, n, groups, m, image, weight, bias, out)) return;
     const int64_t images = n * groups, work = most<int64_t>(1, m * k() * s.out_h * s.out_w);
     // The channels beyond whole registers are summed straight from the strip where that wastes fewer lanes.
     const bool few = m <= kDirectRows || (s.channels == 1 && m < kTileRows);
@@ -247,6 +249,7 @@ template <class T> void input_grad(const ConvArgs& a) {
     if constexpr (has_fma) {  // the fallback for old machines does without, for the wheel's size
       if (cog >= kFewSummands) return ColumnsGrad<T>{s, a.n, a.groups, cog, grad, w, out}.run();
     }
+    if (planes_input_grad(s, a.n, a.groups, cog, grad, w, out)) return;
     ScatteredGrad<T>{s, a.n, a.groups, cog, grad, w, out}.run();
     return;
   }

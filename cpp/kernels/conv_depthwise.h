@@ -104,6 +104,7 @@ template <class T> struct DepthwiseWeightGrad {
 
   // out[m][taps] of one group, over some images. `image` and `grad` are the group's part of the first.
   void run(const T* image, ptrdiff_t image_step, const T* grad, ptrdiff_t grad_step, int64_t images, T* out) {
+    if (planes_weight_grad(s, m, image, image_step, grad, grad_step, images, out)) return;
     auto* acc = reinterpret_cast<Vec<T>*>(sums.p);
     for (int64_t i = 0; i < m * s.taps; ++i) acc[i] = Vec<T>(T(0));
     for (int64_t n = 0; n < images; ++n, image += image_step, grad += grad_step) {

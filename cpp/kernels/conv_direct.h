@@ -1,7 +1,7 @@
 // Convolution for few output channels: the columns of the product are registers of pixels, read from the strip. The
 // chains and K blocks are those of the product on tiles.
 #pragma once
-#include "kernels/conv_image.h"
+#include "kernels/conv_planes.h"
 
 namespace chainrule::CR_ISA {
 
@@ -127,7 +127,7 @@ void rows_3x3(const Strip<T>& strip, const T* padded, const ptrdiff_t* offsets, 
 template <class T>
 void direct_strip(const Strip<T>& strip, const T* padded, const ptrdiff_t* offsets, int64_t k, const T* w,
                   const T* bias, int64_t m, int64_t rows, T* c, int64_t ldc) {
-  if (strip.s.channels == 1 && is_3x3(strip, offsets)) {
+  if (!reads_planes<T> && strip.s.channels == 1 && is_3x3(strip, offsets)) {
     for (int64_t i = 0; i < m; ++i) {
       const T* const b = bias ? bias + i : nullptr;
       int64_t y = 0;
