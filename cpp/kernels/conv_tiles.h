@@ -42,8 +42,9 @@ void window_tile(int kn, const T* const* rows, const ptrdiff_t* steps, const T* 
 
 template <class T> using WindowFn = void (*)(int, const T* const*, const ptrdiff_t*, const T*, T*, bool);
 
-// A low tile is eight rows lower: rows that are missing repeat the last one's pointer.
-inline constexpr int kWindowStep = 8, kWindowHeights = (kTileRows + kWindowStep - 1) / kWindowStep;
+// A low tile is seven rows lower: 7 x 7 pixels fill three tiles of 14 and a low one. Rows that are missing repeat the last
+// one's pointer.
+inline constexpr int kWindowStep = 7, kWindowHeights = (kTileRows + kWindowStep - 1) / kWindowStep;
 template <class T> struct WindowTable {
   WindowFn<T> fn[kWindowHeights][kTileVectors];
   template <int H, int NV> constexpr void fill() {
