@@ -28,8 +28,10 @@ template <class T> struct ConvProduct {
     // The channels beyond whole registers are summed straight from the strip where that wastes fewer lanes.
     const bool few = m <= kDirectRows || (s.channels == 1 && m < kTileRows);
     const int64_t rest = few ? m : m % Reg<T>::W;
+    // A single register beside few rows of a tile waits for loads, a quarter of its time.
+    const int64_t tiles_cost = m < Reg<T>::W && kTileRows < 8 ? s.out_w * 4 / 3 : s.out_w;
     const bool direct =
-        few || ceil_div(rest, kDirectRows) * kDirectRows * ceil_div(s.out_w, Reg<T>::W) < s.out_w;
+        few || ceil_div(rest, kDirectRows) * kDirectRows * ceil_div(s.out_w, Reg<T>::W) < tiles_cost;
     const int64_t on_tiles = direct ? m - rest : m;
     // Packed weights, shared by all images.
     const int64_t panels = ceil_div(on_tiles, kPanel<T>), panel_size = k() * kPanel<T>;
@@ -238,6 +240,13 @@ bool takes_columns_grad(const ConvArgs& a) {
          (4 * out <= 3 * in || (a.n * in <= a.in_channels && a.groups == 1));
 }
 
+// Measured: few output channels, and groups of 3 x 3 kernels with stride two. A rule for all levels: sums depend on it.
+template <class T> bool takes_gather(const ConvArgs& a, const ConvShape& s) {
+  const int64_t m = a.out_channels / a.groups;
+  return m < kFewSummands || (sizeof(T) == 4 && a.groups > 1 && m <= 32 && s.channels % 4 == 0 &&
+                              is_square(s) && s.reach_w == 3 && s.stride_w == 2);
+}
+
 template <class T> void input_grad(const ConvArgs& a) {
   const int64_t cig = a.in_channels / a.groups, cog = a.out_channels / a.groups,
                 area = a.kernel_h * a.kernel_w;
@@ -247,7 +256,7 @@ template <class T> void input_grad(const ConvArgs& a) {
   const ConvShape s = forward_shape(a, taps);
   if (takes_columns_grad(a)) {
     if constexpr (has_fma) {  // the fallback for old machines does without, for the wheel's size
-      if (cog >= kFewSummands) return ColumnsGrad<T>{s, a.n, a.groups, cog, grad, w, out}.run();
+      if (!takes_gather<T>(a, s)) return ColumnsGrad<T>{s, a.n, a.groups, cog, grad, w, out}.run();
     }
     if (planes_input_grad(s, a.n, a.groups, cog, grad, w, out)) return;
     ScatteredGrad<T>{s, a.n, a.groups, cog, grad, w, out}.run();
@@ -367,7 +376,8 @@ template <class T> void weight_grad(const ConvArgs& a) {
   const int64_t per_row = s.channels * s.stride_h * (s.out_w + s.reach_w) * s.stride_w;
   const int64_t rows = least(s.out_h, most<int64_t>(4, 262144 / per_row));
   const WeightGrad<T> job{a, s, m, k, rows};
-  // Chunks of images: part of the definition. Ranges of columns: not.
+  // Chunks of images: part of the definition. Ranges of columns: not;
+  // each packs the gradient, so it has four tiles, unless there are few.
   const int64_t per_chunk = ceil_div(a.n, most<int64_t>(1, least<int64_t>(16, (int64_t{1} << 22) / size)));
   const int64_t chunks = ceil_div(a.n, per_chunk);
   const int64_t work = m * k * s.out_h * s.out_w * per_chunk;
@@ -377,7 +387,7 @@ template <class T> void weight_grad(const ConvArgs& a) {
   const int64_t ranges =
       direct || work * chunks * a.groups < kParallelWork
           ? 1
-          : least(wide, round_up(ceil_div(4 * num_threads(), chunks * a.groups),
+          : least(wide, round_up(least(ceil_div(4 * num_threads(), chunks * a.groups), ceil_div(wide, 4)),
                                  chunks * a.groups % num_threads() == 0 ? 1 : num_threads()));
   T* const out = static_cast<T*>(a.out);
   const int64_t panels = ceil_div(m, P), panel_size = wide * unit * P;

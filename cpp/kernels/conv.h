@@ -3,8 +3,9 @@
 // chains and K blocks of gemm.h, k running over (channel, row, column) of the kernel.
 //   conv2d_input_grad:  the same product with k over (output channel, tap). With a stride, and where few windows meet a
 //                       weight (conv_columns.h), what each tap gives is such a sum over output channels, and the taps
-//                       are added from the last row of the kernel to the first; of fewer than 8 output channels, a
-//                       chain over (output channel, tap), the last tap first.
+//                       are added from the last row of the kernel to the first; of fewer than 8 output channels (of at
+//                       most 32 in groups of 3 x 3 kernels with stride two, in float32), a chain over (output channel,
+//                       tap), the last tap first.
 //   conv2d_weight_grad: k runs over the pixels of an image in blocks of 256 (strip by strip for large images; as many
 //                       small images as fill a block share it), then over images; images are summed in at most 16
 //                       chunks, a function of sizes, and the chunks in order.

@@ -17,9 +17,10 @@ template <int lanes> struct PixelReg;
 template <> struct PixelReg<16> : Reg<float> {
   // Of the register whose first lane is pixel x, those that lie in [0, width).
   static CR_INLINE M inside(int64_t x, int64_t width) {
-    const auto lo = static_cast<unsigned>(least<int64_t>(16, most<int64_t>(0, -x))),
-               hi = static_cast<unsigned>(least<int64_t>(16, most<int64_t>(0, width - x)));
-    return static_cast<M>(((1u << hi) - 1) & ~((1u << lo) - 1));
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_mask_cmple_epi32_mask(
+        _mm512_cmplt_epi32_mask(lane, _mm512_set1_epi32(static_cast<int>(width - x))),
+        _mm512_set1_epi32(static_cast<int>(-x)), lane);
   }
   static CR_INLINE V load(const float* p, M m) { return _mm512_maskz_loadu_ps(m, p); }
 };
@@ -28,7 +29,7 @@ template <> struct PixelReg<8> {
   using M = __mmask8;
   static constexpr int W = 8;
   static CR_INLINE M inside(int64_t x, int64_t width) {
-    return static_cast<M>(PixelReg<16>::inside(x, least(width, x + 8)));
+    return static_cast<M>(PixelReg<16>::inside(x, width));  // of the upper lanes nothing is kept
   }
   static CR_INLINE V load(const float* p, M m) { return _mm256_maskz_loadu_ps(m, p); }
   static CR_INLINE void store(float* p, V v) { _mm256_storeu_ps(p, v); }
@@ -140,9 +141,9 @@ inline void convolve_planes(const ConvShape& s, int64_t n, int64_t groups, int64
                });
 }
 
-// The gradient of one plane of the input of a K x K kernel with strides of two: a pixel gathers what the taps of its parity
+// The gradient of C planes of the input of K x K kernels with strides of two: a pixel gathers what the taps of its parity
 // give, over `m` output channels, the last tap first.
-template <class X, int K> struct PlaneGrad {
+template <class X, int K, int C> struct PlaneGrad {
   using V = typename X::V;
   static constexpr int W = X::W;
   // Two registers of pixels of a row, in turns of one parity and the other.
@@ -150,12 +151,14 @@ template <class X, int K> struct PlaneGrad {
     typename X::M inside[K];
     ptrdiff_t at[K];
   };
-  // Row `y` of the padded image, which is 2 * `twice` + P.
+  // Row 2 * `half` + P of the padded image.
   template <int P>
-  static CR_INLINE void gather(const ConvShape& s, int64_t m, const float* zeros, const Columns& c,
-                               int64_t half, const float* grad, const float* w, V* sums) {
+  static CR_INLINE void gather(const ConvShape& s, int64_t m, const float* zeros, const Columns& columns,
+                               int64_t half, const float* grad, const float* w, V (*sums)[2]) {
     const int64_t pixels = s.out_h * s.out_w, weight_step = s.channels * s.taps;
-    sums[0] = sums[1] = V{};
+    V acc[C][2];
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) acc[c][0] = acc[c][1] = V{};
     for (int64_t k = 0; k < m; ++k, grad += pixels, w += weight_step) {
 #pragma GCC unroll 5
       for (int r = K - 1; r >= 0; --r) {
@@ -163,55 +166,73 @@ template <class X, int K> struct PlaneGrad {
         const int64_t oy = half - r / 2;
         const float* const row = oy >= 0 && oy < s.out_h ? grad + oy * s.out_w : zeros;
 #pragma GCC unroll 5
-        for (int t = K - 1; t >= 0; --t)
-          sums[t % 2] = X::fma(X::set1(w[r * K + t]), X::load(row + c.at[t], c.inside[t]), sums[t % 2]);
+        for (int t = K - 1; t >= 0; --t) {
+          const V v = X::load(row + columns.at[t], columns.inside[t]);
+#pragma GCC unroll 4
+          for (int c = 0; c < C; ++c)
+            acc[c][t % 2] = X::fma(X::set1(w[(c * K + r) * K + t]), v, acc[c][t % 2]);
+        }
       }
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) {
+      sums[c][0] = acc[c][0];
+      sums[c][1] = acc[c][1];
     }
   }
 
   [[gnu::noinline]] static void run(const ConvShape& s, int64_t m, const float* zeros, const float* grad,
                                     const float* w, float* out) {
-    const int64_t width = s.in_w;
+    const int64_t width = s.in_w, plane = s.in_h * width;
     for (int64_t i = 0; i < width; i += 2 * W) {
       const int64_t x = width % 2 == 0 ? most<int64_t>(0, least(i, width - 2 * W)) : i;
       const int first = static_cast<int>((x - s.x0) & 1);  // parity of the first pixel
-      Columns c;
+      Columns columns;
       for (int t = 0; t < K; ++t) {
-        c.at[t] = static_cast<ptrdiff_t>((x - s.x0 - t + 1) >> 1);
-        c.inside[t] = X::inside(c.at[t], s.out_w);
+        columns.at[t] = static_cast<ptrdiff_t>((x - s.x0 - t + 1) >> 1);
+        columns.inside[t] = X::inside(columns.at[t], s.out_w);
       }
       const int lanes = static_cast<int>(least<int64_t>(2 * W, width - x));
       for (int64_t y = 0; y < s.in_h; ++y) {
-        V sums[2];
+        V sums[C][2];
         if ((y - s.y0) % 2 == 0)
-          gather<0>(s, m, zeros, c, (y - s.y0) / 2, grad, w, sums);
+          gather<0>(s, m, zeros, columns, (y - s.y0) / 2, grad, w, sums);
         else
-          gather<1>(s, m, zeros, c, (y - s.y0) / 2, grad, w, sums);
-        const V a = first ? sums[1] : sums[0], b = first ? sums[0] : sums[1];
-        float* const to = out + y * width + x;
-        const float* const end = width <= 2 * W ? out + s.in_h * width : to + lanes;
-        store_ahead<X>(to, zip<0>(a, b), least(W, lanes), end);
-        if (lanes > W) store_ahead<X>(to + W, zip<1>(a, b), lanes - W, end);
+          gather<1>(s, m, zeros, columns, (y - s.y0) / 2, grad, w, sums);
+        float* to = out + y * width + x;
+#pragma GCC unroll 1
+        for (int c = 0; c < C; ++c, to += plane) {
+          const V a = sums[c][first], b = sums[c][1 - first];
+          const float* const end = width <= 2 * W ? out + (c + 1) * plane : to + lanes;
+          store_ahead<X>(to, zip<0>(a, b), least(W, lanes), end);
+          if (lanes > W) store_ahead<X>(to + W, zip<1>(a, b), lanes - W, end);
+        }
       }
     }
   }
 };
 
+template <int C> constexpr auto plane_grad(int64_t kernel, int64_t width) {
+  if constexpr (C == 1) {
+    if (kernel == 5) return PlaneGrad<WideReg, 5, 1>::run;
+  }
+  return width <= 8 ? PlaneGrad<PixelReg<8>, 3, C>::run : PlaneGrad<WideReg, 3, C>::run;
+}
+
 // n * groups * s.channels planes.
 inline void planes_grad(const ConvShape& s, int64_t n, int64_t groups, int64_t m, const float* grad,
                         const float* weight, float* out) {
-  const int64_t pixels = s.out_h * s.out_w;
-  const auto plane = s.reach_w == 5 ? PlaneGrad<WideReg, 5>::run
-                     : s.out_w <= 8 ? PlaneGrad<PixelReg<8>, 3>::run
-                                    : PlaneGrad<WideReg, 3>::run;
-  parallel_for(n * groups * s.channels, most<int64_t>(1, kParallelWork / 4 / (m * s.taps * pixels + 1)),
+  const int64_t pixels = s.out_h * s.out_w, step = s.channels % 4 == 0 && s.reach_w == 3 ? 4 : 1;
+  const auto planes = step == 4 ? plane_grad<4>(3, s.out_w) : plane_grad<1>(s.reach_w, s.out_w);
+  parallel_for(n * groups * s.channels / step,
+               most<int64_t>(1, kParallelWork / 4 / (step * m * s.taps * pixels + 1)),
                [&](int64_t begin, int64_t end) {
                  Scratch<float> zeros(s.out_w);
                  memset(zeros.p, 0, static_cast<size_t>(s.out_w) * sizeof(float));
-                 for (int64_t t = begin; t < end; ++t) {
+                 for (int64_t t = begin * step; t < end * step; t += step) {
                    const int64_t image = t / s.channels, c = t % s.channels;
-                   plane(s, m, zeros.p, grad + image * m * pixels,
-                         weight + (image % groups * m * s.channels + c) * s.taps, out + t * s.in_h * s.in_w);
+                   planes(s, m, zeros.p, grad + image * m * pixels,
+                          weight + (image % groups * m * s.channels + c) * s.taps, out + t * s.in_h * s.in_w);
                  }
                });
 }
@@ -322,10 +343,7 @@ bool planes_weight_grad([[maybe_unused]] const ConvShape& s, [[maybe_unused]] in
 #if defined(CR_MASKED_LOADS)
   if constexpr (reads_planes<T>) {
     if (!is_square(s) || s.reach_w != 3 || s.stride_w > 2 || s.out_w > Vec<float>::lanes) return false;
-    const auto run =
-        s.out_w <= 8
-            ? (s.stride_w == 1 ? plane_weight_grad<PixelReg<8>, 1> : plane_weight_grad<PixelReg<8>, 2>)
-            : (s.stride_w == 1 ? plane_weight_grad<WideReg, 1> : plane_weight_grad<WideReg, 2>);
+    const auto run = s.stride_w == 1 ? plane_weight_grad<PixelReg<8>, 1> : plane_weight_grad<PixelReg<8>, 2>;
     run(s, m, image, image_step, grad, grad_step, images, out);
     return true;
   }
