@@ -9,9 +9,9 @@
 //   conv2d_weight_grad: k runs over the pixels of an image in blocks of 256 (strip by strip for large images; as many
 //                       small images as fill a block share it), then over images; images are summed in at most 16
 //                       chunks, a function of sizes, and the chunks in order.
-// Few output channels take the same chains by registers of pixels (conv_direct.h), groups of one channel their weight's gradient
-// by lanes (conv_depthwise.h), and 3 x 3 kernels with 16 channels or more other sums altogether (conv_winograd.h). A kernel
-// as large as its image is a linear layer.
+// Few output channels take the same chains by registers of pixels (conv_direct.h), single input channels straight from the
+// image (conv_planes.h), groups of one channel their weight's gradient by lanes (conv_depthwise.h), and 3 x 3 kernels with 16
+// channels or more other sums altogether (conv_winograd.h). A kernel as large as its image is a linear layer.
 #pragma once
 #include "core/dtype.h"
 #include "kernels/isa.h"

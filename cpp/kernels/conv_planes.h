@@ -1,6 +1,7 @@
-// Convolution of groups of one input channel, and the input's gradient of stride two for few output channels: registers of
-// pixels along the rows of a plane, which are read where they lie. Masks make zeros of what is outside of the image, so that
-// small planes need no padded copy. The chains are those of conv_direct.h and of ScatteredGrad, and so is every bit.
+// Convolution of single input channels, and the input's gradient of stride two for few output channels or small groups:
+// registers of pixels along the rows of a plane, which are read where they lie. Masks make zeros of what is outside of the
+// image, so that small planes need no padded copy. In float32, on machines with masked loads; the chains are those of
+// conv_direct.h, conv_depthwise.h and ScatteredGrad, and so is every bit.
 #pragma once
 #include "core/parallel_for.h"
 #include "kernels/conv_image.h"
