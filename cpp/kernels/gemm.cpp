@@ -1,6 +1,7 @@
 #include "kernels/gemm.h"
 
 #include "kernels/gemm_blocked.h"
+#include "kernels/gemm_integer.h"
 
 namespace chainrule::CR_ISA {
 namespace {
@@ -108,33 +109,6 @@ template <class T> void gemm_floating(const GemmArgs& g) {
                [&](int64_t begin, int64_t end) { run(begin, end, false); });
 }
 
-// Integers wrap, so they are multiplied as unsigned.
-template <class T, class U> void gemm_integer(const GemmArgs& g) {
-  const int64_t work = most<int64_t>(g.n * g.k, 1);
-  parallel_for(g.batch * g.m, most<int64_t>(1, 65536 / work), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const int64_t batch = t / g.m, i = t % g.m;
-      const T* a =
-          static_cast<const T*>(g.a) + (g.a_offsets ? g.a_offsets[batch] : batch * g.a_batch) + i * g.a_row;
-      const T* b = static_cast<const T*>(g.b) + (g.b_offsets ? g.b_offsets[batch] : batch * g.b_batch);
-      T* c = static_cast<T*>(g.c) + (g.c_offsets ? g.c_offsets[batch] : batch * g.c_batch) + i * g.c_row;
-      const U alpha = static_cast<U>(static_cast<int64_t>(g.alpha)),
-              beta = static_cast<U>(static_cast<int64_t>(g.beta));
-      for (int64_t j = 0; j < g.n; ++j) {
-        U s = 0;
-        for (int64_t k = 0; k < g.k; ++k)
-          s = static_cast<U>(s +
-                             static_cast<U>(a[k * g.a_col]) * static_cast<U>(b[k * g.b_row + j * g.b_col]));
-        U y = static_cast<U>(alpha * s);
-        if (beta != 0) y = static_cast<U>(y + beta * static_cast<U>(c[j * g.c_col]));
-        if (g.row_bias) y = static_cast<U>(y + static_cast<U>(static_cast<const T*>(g.row_bias)[i]));
-        if (g.col_bias) y = static_cast<U>(y + static_cast<U>(static_cast<const T*>(g.col_bias)[j]));
-        c[j * g.c_col] = static_cast<T>(y);
-      }
-    }
-  });
-}
-
 }  // namespace
 
 void gemm(const GemmArgs& g) {
@@ -142,9 +116,9 @@ void gemm(const GemmArgs& g) {
   switch (g.dtype) {
     case DType::Float32: return gemm_floating<float>(g);
     case DType::Float64: return gemm_floating<double>(g);
-    case DType::Int64: return gemm_integer<int64_t, uint64_t>(g);
-    case DType::Int32: return gemm_integer<int32_t, uint32_t>(g);
-    default: return gemm_integer<uint8_t, uint32_t>(g);
+    case DType::Int64: return gemm_integer<int64_t>(g);
+    case DType::Int32: return gemm_integer<int32_t>(g);
+    default: return gemm_integer<uint8_t>(g);
   }
 }
 
