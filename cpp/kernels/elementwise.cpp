@@ -1,6 +1,7 @@
 #include "kernels/elementwise.h"
 
 #include <algorithm>
+#include <cstring>
 #include <type_traits>
 
 #include "kernels/rows.h"
@@ -199,6 +200,31 @@ template <class T, class F> void binary_each(const LoopArgs& a) {
   const T* y = static_cast<const T*>(a.in[1]);
   for (int64_t i = 0, n = a.n; i < n; ++i) out[i] = static_cast<T>(F::value(x[i], y[i]));
 }
+// One of them may be a single element: no vectors where a position stands still, but for bytes by loops of their own.
+template <class T, class F> void number_each(const LoopArgs& a) {
+  T* out = static_cast<T*>(a.out[0]);
+  const T* x = static_cast<const T*>(a.in[0]);
+  const T* y = static_cast<const T*>(a.in[1]);
+  const int64_t mask_x = a.single[0] ? 0 : -1, mask_y = a.single[1] ? 0 : -1;
+  for (int64_t i = 0, n = a.n; i < n; ++i) out[i] = static_cast<T>(F::value(x[i & mask_x], y[i & mask_y]));
+}
+template <class F> void bytes_each(const LoopArgs& a) {
+  uint8_t* out = static_cast<uint8_t*>(a.out[0]);
+  const uint8_t* x = static_cast<const uint8_t*>(a.in[0]);
+  const uint8_t* y = static_cast<const uint8_t*>(a.in[1]);
+  const int64_t n = a.n;
+  if (!a.single[0] && !a.single[1]) return binary_each<uint8_t, F>(a);
+  if (a.single[0] && a.single[1]) {
+    std::memset(out, static_cast<uint8_t>(F::value(*x, *y)), static_cast<size_t>(n));
+  } else if (std::is_same_v<F, fn::sub_fn> && a.single[0]) {
+    const uint8_t first = *x;
+    for (int64_t i = 0; i < n; ++i) out[i] = static_cast<uint8_t>(first - y[i]);
+  } else {  // the others commute
+    const uint8_t second = a.single[0] ? *x : *y;
+    const uint8_t* each = a.single[0] ? y : x;
+    for (int64_t i = 0; i < n; ++i) out[i] = static_cast<uint8_t>(F::value(each[i], second));
+  }
+}
 template <class T, class F> void predicate(const LoopArgs& a) {
   bool* out = static_cast<bool*>(a.out[0]);
   const T* x = static_cast<const T*>(a.in[0]);
@@ -236,6 +262,20 @@ template <> inline constexpr bool stands_once<fn::fmod_fn, number> = true;
 template <> inline constexpr bool stands_once<fn::remainder_fn, number> = true;
 template <> inline constexpr bool stands_once<fn::floor_divide_fn, number> = true;
 
+// Which functions of two integers are operations on vectors.
+template <class F>
+inline constexpr bool in_vectors =
+    std::is_same_v<F, fn::add_fn> || std::is_same_v<F, fn::sub_fn> || std::is_same_v<F, fn::mul_fn> ||
+    std::is_same_v<F, fn::maximum_fn> || std::is_same_v<F, fn::minimum_fn>;
+template <class T, class F> constexpr Loop number_loop() {
+  if constexpr (!in_vectors<F>)
+    return number_each<T, F>;
+  else if constexpr (sizeof(T) == 1)
+    return bytes_each<F>;
+  else
+    return binary_value<T, F, false>;
+}
+
 template <class F, class Kind> void fill_unary(UnaryLoops& l) {
   constexpr Loop none = nullptr;
   constexpr bool once = stands_once<F, Kind>;
@@ -253,9 +293,9 @@ template <class F, class Kind> void fill_unary(UnaryLoops& l) {
 template <class F, class Kind> void fill_binary(BinaryLoops& l) {
   constexpr bool once = stands_once<F, Kind>;
   if constexpr (Kind::integers) {
-    l.value[1] = binary_each<uint8_t, F>;
-    l.value[2] = binary_each<int32_t, F>;
-    l.value[3] = binary_each<int64_t, F>;
+    l.value[1] = number_loop<uint8_t, F>();
+    l.value[2] = number_loop<int32_t, F>();
+    l.value[3] = number_loop<int64_t, F>();
   }
   l.value[4] = binary_value<float, F, once>;
   l.value[5] = binary_value<double, F, once>;

@@ -7,6 +7,9 @@
 
 namespace chainrule::CR_ISA {
 
+// Functions that would otherwise stand in each of their callers several times.
+#define CR_NOINLINE __attribute__((noinline))
+
 // Registers of what T is multiplied in: unsigned, and bytes in 16 bits, of which the lower 8 are right.
 template <class T> struct WrappedOf;
 template <> struct WrappedOf<uint8_t> { using type = uint16_t; };
@@ -57,11 +60,12 @@ template <> struct IntegerSum<int64_t> {
 
 inline constexpr int64_t kIntegerBlockK = 1024;
 inline constexpr int64_t kIntegerRows = 128;  // that a thread multiplies by a panel
-inline constexpr int kFewRows = 4;            // fewer do not pay for packing what lies across
+inline constexpr int kFewRows = 4;  // those of a tile; fewer do not pay for packing what lies across
 
 // sums (R x C registers) = R rows of a times C registers of columns of b.
 template <class T, int R, int C>
-void integer_tile(typename IntegerReg<T>::U* sums, const Mat<T>& a, const T* b, ptrdiff_t ld, int64_t kn) {
+CR_NOINLINE void integer_tile(typename WrappedOf<T>::type* sums, const Mat<T>& a, const T* b, ptrdiff_t ld,
+                              int64_t kn) {
   using X = IntegerReg<T>;
   IntegerSum<T> acc[R][C];
   for (int64_t k = 0; k < kn; ++k, b += ld) {
@@ -85,6 +89,10 @@ void integer_tile(typename IntegerReg<T>::U* sums, const Mat<T>& a, const T* b, 
   }
 }
 
+template <class T> using IntegerTile = void (*)(typename WrappedOf<T>::type*, const Mat<T>&, const T*,
+                                                ptrdiff_t, int64_t);
+template <class T, int R, int C> IntegerTile<T> tile_of() { return integer_tile<T, R, C>; }
+
 // c = alpha * s + beta * c + biases, for an element.
 template <class T> struct IntegerOut {
   using U = typename WrappedOf<T>::type;
@@ -105,7 +113,7 @@ template <class T> struct IntegerOut {
     row_bias = col_bias = nullptr;
   }
   // The elements [j, j + n) of row i of c.
-  CR_INLINE void finish(T* c, const U* s, int64_t i, int64_t j, int64_t n) const {
+  CR_NOINLINE void finish(T* c, const U* s, int64_t i, int64_t j, int64_t n) const {
     c += i * row + j * col;
     const U bias = row_bias ? static_cast<U>(row_bias[i]) : U{0};
     for (int64_t q = 0; q < n; ++q) {
@@ -121,21 +129,40 @@ template <class T> const T* integer_matrix(const void* p, const int64_t* offsets
   return static_cast<const T*>(p) + (offsets ? offsets[i] : i * stride);
 }
 
-// Rows of a, R at a time, times panels of b: columns that lie side by side are read in place by few rows, others packed.
-template <class T, int R, int C> void multiply_panels(const GemmArgs& g) {
-  using X = IntegerReg<T>;
-  constexpr int P = C * X::W;
-  const bool in_place = R == 1 && g.b_col == 1 && g.n >= P;
+// n columns of kn rows of b, with zeros up to P.
+template <class T>
+CR_NOINLINE void pack_integers(T* to, int64_t P, const T* b, ptrdiff_t row, ptrdiff_t col, int64_t kn,
+                               int64_t n) {
+  for (int64_t k = 0; k < kn; ++k, to += P, b += row) {
+    if (col == 1) {
+      __builtin_memcpy(to, b, static_cast<size_t>(n) * sizeof(T));
+    } else {
+#pragma GCC unroll 1
+      for (int64_t j = 0; j < n; ++j) to[j] = b[j * col];
+    }
+    __builtin_memset(to + n, 0, static_cast<size_t>(P - n) * sizeof(T));
+  }
+}
+
+// Rows of a, four at a time, times panels of b: columns that lie side by side are read in place by few rows, others packed.
+template <class T> void multiply_panels(const GemmArgs& g) {
+  constexpr int C = IntegerSum<T>::kColumns, W = IntegerReg<T>::W;
+  const bool few = g.m < kFewRows;
+  const int R = few ? 1 : kFewRows;
+  const int64_t P = (few ? 4 * C : C) * W;
+  const auto tile = few ? tile_of<T, 1, 4 * C>() : tile_of<T, kFewRows, C>();
+  const auto last_tile = few ? tile : tile_of<T, 1, C>();
+  const bool in_place = few && g.b_col == 1 && g.n >= P;
   const int64_t panels = ceil_div(g.n, P), parts = ceil_div(g.m, kIntegerRows), tasks = panels * parts;
   const int64_t work = least(g.m, kIntegerRows) * P * most<int64_t>(g.k, 1);
   parallel_for(g.batch * tasks, most<int64_t>(1, 65536 / work), [&](int64_t begin, int64_t end) {
     const Scratch<T> packed(in_place ? 0 : least(g.k, kIntegerBlockK) * P);
-    alignas(64) typename X::U sums[R * P];
+    const Scratch<typename IntegerReg<T>::U> sums(4 * C * W);
     for (int64_t t = begin; t < end; ++t) {
       const int64_t batch = t / tasks, i0 = t % tasks / panels * kIntegerRows, j0 = t % panels * P;
       const int64_t rows = least(g.m, i0 + kIntegerRows), n = least<int64_t>(P, g.n - j0);
-      const int64_t from =
-          in_place ? least(j0, g.n - P) : j0;  // the last panel reads columns of the one before
+      // In place, the last panel reads columns of the one before.
+      const int64_t from = in_place ? least(j0, g.n - P) : j0;
       const Mat<T> a{integer_matrix<T>(g.a, g.a_offsets, g.a_batch, batch), static_cast<ptrdiff_t>(g.a_row),
                      static_cast<ptrdiff_t>(g.a_col)};
       const T* b = integer_matrix<T>(g.b, g.b_offsets, g.b_batch, batch) + from * g.b_col;
@@ -145,22 +172,19 @@ template <class T, int R, int C> void multiply_panels(const GemmArgs& g) {
       do {
         const int64_t kn = least(g.k - k0, kIntegerBlockK);
         const T* panel = b + k0 * g.b_row;
-        for (int64_t k = 0; !in_place && k < kn; ++k) {
-          T* to = packed.p + k * P;
-          const T* row = panel + k * g.b_row;
-          for (int64_t j = 0; j < n; ++j) to[j] = row[j * g.b_col];
-          for (int64_t j = n; j < P; ++j) to[j] = 0;
-        }
+        if (!in_place)
+          pack_integers<T>(packed.p, P, panel, static_cast<ptrdiff_t>(g.b_row),
+                           static_cast<ptrdiff_t>(g.b_col), kn, n);
         const ptrdiff_t ld = in_place ? static_cast<ptrdiff_t>(g.b_row) : P;
         if (!in_place) panel = packed.p;
         int64_t i = i0;
         for (; i + R <= rows; i += R) {
-          integer_tile<T, R, C>(sums, {a.at(i, k0), a.row, a.col}, panel, ld, kn);
-          for (int r = 0; r < R; ++r) out.finish(c, sums + r * P + (j0 - from), i + r, j0, n);
+          tile(sums.p, {a.at(i, k0), a.row, a.col}, panel, ld, kn);
+          for (int r = 0; r < R; ++r) out.finish(c, sums.p + r * P + (j0 - from), i + r, j0, n);
         }
         for (; i < rows; ++i) {
-          integer_tile<T, 1, C>(sums, {a.at(i, k0), a.row, a.col}, panel, ld, kn);
-          out.finish(c, sums + (j0 - from), i, j0, n);
+          last_tile(sums.p, {a.at(i, k0), a.row, a.col}, panel, ld, kn);
+          out.finish(c, sums.p + (j0 - from), i, j0, n);
         }
         out.go_on();
         k0 += kIntegerBlockK;
@@ -204,9 +228,9 @@ template <class T> void gemm_integer(const GemmArgs& given) {
     g.row_bias = given.col_bias, g.col_bias = given.row_bias;
   }
   if (g.n < kFewRows || (g.m < kFewRows && g.b_col != 1)) return multiply_dots<T>(g);
-  constexpr int columns = IntegerSum<T>::kColumns;
-  if (g.m < kFewRows) return multiply_panels<T, 1, 4 * columns>(g);
-  multiply_panels<T, 4, columns>(g);
+  multiply_panels<T>(g);
 }
+
+#undef CR_NOINLINE
 
 }  // namespace chainrule::CR_ISA

@@ -246,7 +246,7 @@ void init_binary() {
   for (int i = 0; i < static_cast<int>(Binary::count); ++i) {
     BinaryOp& f = binary_ops[i];
     const BinaryLoops& loops = elementwise_loops.binary[i];
-    f.value = value_primitive(f.name, f.kind, loops.value);
+    f.value = value_primitive(f.name, f.kind, 2, loops.value);
     f.da_loop = derivative_primitive(f.name, loops.da);
     f.db_loop = derivative_primitive(f.name, loops.db);
     f.both = derivative_primitive(f.name, loops.both);

@@ -30,15 +30,19 @@ void run_elementwise(const Launch& l) {
   }
   spec.out_types[0] = spec.out_types[1] = p.gives_bool ? DType::Bool : attrs.compute;
   spec.params = attrs.params;
-  spec.takes_single = is_floating(attrs.compute) && !p.gives_bool;
+  spec.takes_single = !p.gives_bool && (is_floating(attrs.compute) || p.of_two_numbers);
   run_loop(p.table[static_cast<int>(attrs.compute) - (p.by_floating ? static_cast<int>(DType::Float32) : 0)],
            spec);
 }
 
 }  // namespace
 
-LoopPrimitive value_primitive(const char* name, Kind kind, const Loop* table) {
-  return {{name, run_elementwise, sizeof(LoopAttrs)}, table, false, kind == Kind::truth};
+LoopPrimitive value_primitive(const char* name, Kind kind, int arguments, const Loop* table) {
+  return {{name, run_elementwise, sizeof(LoopAttrs)},
+          table,
+          false,
+          kind == Kind::truth,
+          kind == Kind::number && arguments == 2};
 }
 LoopPrimitive derivative_primitive(const char* name, const Loop* table) {
   return {{name, run_elementwise, sizeof(LoopAttrs)}, table, true};

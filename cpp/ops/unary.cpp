@@ -130,7 +130,7 @@ Tensor derivative(Unary row, const Tensor& g, const Tensor& x, const double* p) 
 void init_unary() {
   for (int i = 0; i < static_cast<int>(Unary::count); ++i) {
     UnaryOp& f = unary_ops[i];
-    f.value = value_primitive(f.name, f.kind, elementwise_loops.unary[i].value);
+    f.value = value_primitive(f.name, f.kind, 1, elementwise_loops.unary[i].value);
     f.slope = derivative_primitive(f.name, elementwise_loops.unary[i].dx);
   }
 }
