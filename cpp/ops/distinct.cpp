@@ -105,23 +105,51 @@ Distinct unique_slices(const Tensor& x, int64_t dim) {
 namespace {
 
 struct SearchAttrs { bool right; };
+
+// Where `count` <= kSearches values belong in a sorted row: one step of all after another, without a branch, so that none
+// waits for another's loads. NaNs come last.
+constexpr int kSearches = 8;
+template <bool right, class T>
+void search_row(const T* row, int64_t n, const T* values, int count, int64_t* to) {
+  if (n == 0) {
+    std::fill_n(to, count, int64_t{0});
+    return;
+  }
+  T value[kSearches];
+  int64_t at[kSearches] = {};
+  for (int j = 0; j < kSearches; ++j) value[j] = values[std::min(j, count - 1)];
+  const auto goes_on = [](T element, T x) { return right ? element <= x : element < x; };
+  for (int64_t left = n; left > 1;) {
+    const int64_t half = left / 2;
+    for (int j = 0; j < kSearches; ++j)
+      at[j] += half & -static_cast<int64_t>(goes_on(row[at[j] + half - 1], value[j]));
+    left -= half;
+  }
+  for (int j = 0; j < count; ++j) {
+    if (value[j] == value[j])
+      to[j] = at[j] + goes_on(row[at[j]], value[j]);
+    else
+      to[j] = right ? n : std::partition_point(row, row + n, [](T x) { return x == x; }) - row;
+  }
+}
+
 void run_search(const Launch& l) {
   const Tensor &out = l.out(0), &sorted = l.in(0), &values = l.in(1);
   const bool right = l.attrs<SearchAttrs>().right;
   const int64_t n = sorted.size(-1);
-  const int64_t each = sorted.dim() == 1 ? values.numel() : values.size(-1);
+  const bool one_row = sorted.dim() == 1;
+  const int64_t each = one_row ? values.numel() : values.size(-1);
   auto* to = out.data<int64_t>();
   visit_dtype(sorted.dtype(), [&](auto v) {
     using T = decltype(v);
     const T *p = sorted.data<T>(), *q = values.data<T>();
-    neutral::parallel_for(values.numel(), 4096, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const T* row = p + (sorted.dim() == 1 ? 0 : i / each * n);
-        const auto key = order_key(q[i]);
-        auto less = [](const T& a, auto k) { return order_key(a) < k; };
-        auto greater = [](auto k, const T& a) { return k < order_key(a); };
-        to[i] = right ? std::upper_bound(row, row + n, key, greater) - row
-                      : std::lower_bound(row, row + n, key, less) - row;
+    neutral::parallel_for(values.numel(), 2048, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end;) {
+        const int64_t row = i / each,
+                      count = std::min<int64_t>(kSearches, std::min(end, (row + 1) * each) - i);
+        const auto search = right ? search_row<true, T> : search_row<false, T>;
+        search(p + (one_row ? 0 : row * n), n, q + i, static_cast<int>(count), to + i);
+        i += count;
       }
     });
   });
