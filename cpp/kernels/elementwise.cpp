@@ -94,32 +94,42 @@ template <class T, class F> CR_INLINE void each_pair(int64_t n, const F& f) {
   if (whole < n) f(whole, n - whole);
 }
 
+// The parameters where no store reaches them, so that what is computed of them alone is computed once.
+struct Params {
+  double p[2] = {};
+  explicit Params(const LoopArgs& a) {
+    if (a.params != nullptr) p[0] = a.params[0], p[1] = a.params[1];
+  }
+};
+
 template <class T, class F, bool once> void unary_value(const LoopArgs& a) {
   using V = Vec<T>;
+  const Params params(a);
   T* out = static_cast<T*>(a.out[0]);
   const Input<T> x(a, 0);
   if constexpr (value_in_pairs<T, F>)
     each_pair<T>(a.n, [&](int64_t i, int64_t left)
-                          CR_LAMBDA_INLINE { put(F::value(pair_at(x, i, left), a.params), out + i, left); });
+                          CR_LAMBDA_INLINE { put(F::value(pair_at(x, i, left), params.p), out + i, left); });
   else
     each_value<T, once>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
-      put(V(F::value(x.at(i, left), a.params)), out + i, left);
+      put(V(F::value(x.at(i, left), params.p)), out + i, left);
     });
 }
 
 template <class T, class F, bool once> void unary_dx(const LoopArgs& a) {
   using V = Vec<T>;
+  const Params params(a);
   T* out = static_cast<T*>(a.out[0]);
   const Input<T> g(a, 0), saved(a, 1);  // saved: x or y, whichever the derivative is written in
   if constexpr (dx_in_pairs<T, F>)
     each_pair<T>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
       const Pair<T> s = pair_at(saved, i, left);
-      put(F::dx(pair_at(g, i, left), s, s, a.params), out + i, left);
+      put(F::dx(pair_at(g, i, left), s, s, params.p), out + i, left);
     });
   else
     each_value<T, once>(a.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
       const V s = saved.at(i, left);
-      put(V(F::dx(g.at(i, left), s, s, a.params)), out + i, left);
+      put(V(F::dx(g.at(i, left), s, s, params.p)), out + i, left);
     });
 }
 
@@ -161,6 +171,14 @@ template <class T, bool added> void product_dx(const LoopArgs& args) {
   });
 }
 
+template <class T> void clamp_between(const LoopArgs& args) {
+  T* out = static_cast<T*>(args.out[0]);
+  const Input<T> x(args, 0), low(args, 1), high(args, 2);
+  each_vector<T>(args.n, [&](int64_t i, int64_t left) CR_LAMBDA_INLINE {
+    put(min(max(x.at(i, left), low.at(i, left)), high.at(i, left)), out + i, left);
+  });
+}
+
 // The term is told apart in the loop, which waits for memory anyway: one loop for all.
 template <class T> void add_term(const LoopArgs& args) {
   using V = Vec<T>;
@@ -190,9 +208,8 @@ template <class T> void add_term(const LoopArgs& args) {
 template <class T, class F> void unary_each(const LoopArgs& a) {
   T* out = static_cast<T*>(a.out[0]);
   const T* x = static_cast<const T*>(a.in[0]);
-  double params[2] = {};  // where no store reaches them
-  if (a.params != nullptr) params[0] = a.params[0], params[1] = a.params[1];
-  for (int64_t i = 0, n = a.n; i < n; ++i) out[i] = static_cast<T>(F::value(x[i], params));
+  const Params params(a);
+  for (int64_t i = 0, n = a.n; i < n; ++i) out[i] = static_cast<T>(F::value(x[i], params.p));
 }
 template <class T, class F> void binary_each(const LoopArgs& a) {
   T* out = static_cast<T*>(a.out[0]);
@@ -345,6 +362,8 @@ void fill_elementwise_loops(const ElementwiseArgs& args) {
   mul.both_added[1] = product_dx<double, true>;
   l.add_term[0] = add_term<float>;
   l.add_term[1] = add_term<double>;
+  l.clamp[0] = clamp_between<float>;
+  l.clamp[1] = clamp_between<double>;
   l.where[1] = where_loop<1>;
   l.where[4] = where_loop<4>;
   l.where[8] = where_loop<8>;

@@ -20,6 +20,7 @@ struct BinaryLoops {
 struct ElementwiseLoops {
   UnaryLoops unary[static_cast<int>(Unary::count)];
   BinaryLoops binary[static_cast<int>(Binary::count)];
+  Loop clamp[2];     // float32 and float64: (x, low, high) -> min(max(x, low), high)
   Loop where[9];     // by element size: (condition, a, b)
   Loop add_term[2];  // float32 and float64: (x, a, b) -> x + term, with the scale and the Term in params
 };

@@ -350,6 +350,14 @@ Tensor towards(const Tensor& start, const Tensor& end, const Tensor& weight) {
   return y;
 }
 
+Tensor clamp_between(const Tensor& x, const Tensor& low, const Tensor& high) {
+  static const LoopPrimitive primitive = derivative_primitive("clamp", elementwise_loops.clamp);
+  const Dims both = broadcast_shapes("clamp", x.sizes(), low.sizes());
+  Tensor y = empty_in_layout(x, broadcast_shapes("clamp", both, high.sizes()), x.dtype());
+  launch(primitive, {&y}, {&x, &low, &high}, LoopAttrs{x.dtype(), {}});
+  return y;
+}
+
 void add_into(const Tensor& a, const Tensor& b) {
   NoGrad no_grad;
   run(op_of(Binary::add), a, a, b, a.dtype());

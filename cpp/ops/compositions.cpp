@@ -84,6 +84,8 @@ Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high, const Tenso
   }
   if (!high.defined()) return apply(Binary::maximum, x, low, out);
   if (!low.defined()) return apply(Binary::minimum, x, high, out);
+  if (x.is_floating() && x.dtype() == low.dtype() && x.dtype() == high.dtype() && !out.defined())
+    return clamp_between(x, low, high);
   const Tensor y = maximum(x, low);
   const bool fits = !out.defined() && result_type(y, high) == y.dtype();
   return apply(Binary::minimum, y, high, fits ? y : out);

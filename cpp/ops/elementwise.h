@@ -47,6 +47,8 @@ bool add_term(const char* op, const Tensor& x, const Tensor& a, const Tensor& b,
 // x + scale * term: add, sub, addcmul or addcdiv, as `name` says; b is a where the term takes no second. `out` as in apply.
 Tensor plus_term(const char* name, const Tensor& x, const Tensor& a, const Tensor& b, const Scalar& scale,
                  Term term, const Tensor& out = {});
+// min(max(x, low), high), of one floating dtype, not recorded.
+Tensor clamp_between(const Tensor& x, const Tensor& low, const Tensor& high);
 // start + weight * (end - start), of one floating dtype, not recorded.
 Tensor towards(const Tensor& start, const Tensor& end, const Tensor& weight);
 Tensor lerp(const Tensor& start, const Tensor& end, const Tensor& weight);
