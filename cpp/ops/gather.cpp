@@ -26,14 +26,16 @@ struct GatherAttrs {
 // outer[o] + inner[i] + number * step.
 struct Lines {
   std::vector<int64_t> outer, inner;
-  int64_t n, step;
+  int64_t n, step, size;  // size: of the tensor along dim
   Lines(const Tensor& t, const Tensor& index, int dim)
       : outer(offsets(index.sizes(), t.strides(), 0, dim)),
         inner(offsets(index.sizes(), t.strides(), dim + 1, t.dim())),
         n(index.size(dim)),
-        step(t.stride(dim)) {}
+        step(t.stride(dim)),
+        size(t.size(dim)) {}
   int64_t outers() const { return static_cast<int64_t>(outer.size()); }
   int64_t inners() const { return static_cast<int64_t>(inner.size()); }
+  bool holds(int64_t number) const { return static_cast<uint64_t>(number) < static_cast<uint64_t>(size); }
 };
 
 template <class T> void gather_lines(const Lines& l, const int64_t* numbers, const T* x, T* y) {
@@ -73,7 +75,8 @@ void run_gather(const Launch& l) {
 }
 const Primitive kGather{"gather", run_gather, sizeof(GatherAttrs)};
 
-// Elements along dim meet in one place, so they go in order; threads share what lies across.
+// Elements along dim meet in one place, so they go in order; threads share what lies across. The numbers were in range when
+// they were checked, but may be the user's own, which somebody writes into meanwhile: then nothing is written outside.
 template <class T, class F>
 void scatter_lines(const Lines& l, const int64_t* numbers, T* x, const T* src, bool single, F f) {
   const int64_t width = l.inners(), strips = (width + kLine - 1) / kLine;
@@ -86,15 +89,16 @@ void scatter_lines(const Lines& l, const int64_t* numbers, T* x, const T* src, b
           if (width == 1) {
             const int64_t *at = numbers + o * l.n, count = l.n, step = l.step, each = single ? 0 : -1;
             const T* from = single ? src : src + o * l.n;
-            for (int64_t i = 0; i < count; ++i) f(line[at[i] * step], from[i & each]);
+            for (int64_t i = 0; i < count; ++i)
+              if (const int64_t number = at[i]; l.holds(number)) f(line[number * step], from[i & each]);
             ++s;
             continue;
           }
           for (int64_t k = 0; k < l.n; ++k) {
             const int64_t row = (o * l.n + k) * width;
             for (int64_t i = first * kLine; i < std::min(last * kLine, width); ++i)
-              f(line[l.inner[static_cast<size_t>(i)] + numbers[row + i] * l.step],
-                single ? *src : src[row + i]);
+              if (const int64_t number = numbers[row + i]; l.holds(number))
+                f(line[l.inner[static_cast<size_t>(i)] + number * l.step], single ? *src : src[row + i]);
           }
           s += last - first;
         }
@@ -136,7 +140,9 @@ const Primitive kScatter{"scatter", run_scatter, sizeof(GatherAttrs)};
 // Without dimensions counts as one of size 1.
 Tensor at_least_1d(const Tensor& t) { return t.dim() == 0 ? alias(t, {1}, {1}) : t; }
 
-Tensor checked_numbers(const char* op, const Tensor& x, int dim, const Tensor& index, const Tensor* src) {
+// `kept`: the numbers are needed when the index may have changed.
+Tensor checked_numbers(const char* op, const Tensor& x, int dim, const Tensor& index, const Tensor* src,
+                       bool kept) {
   CR_CHECK(index.dtype() == DType::Int64 || index.dtype() == DType::Int32, op,
            ": expected dtype int64 for index, got ", name_of(index.dtype()));
   if (index.numel() == 0) return index.dim() == x.dim() ? empty(index.sizes(), DType::Int64) : Tensor();
@@ -152,9 +158,7 @@ Tensor checked_numbers(const char* op, const Tensor& x, int dim, const Tensor& i
              ": size does not match at dimension ", d, ": index of shape ", index.sizes(),
              " must be no larger than src of shape ", src ? src->sizes() : Dims());
   }
-  // What is only read may be taken as it is, where all is in range.
-  if (src == nullptr && i.dtype() == DType::Int64 && i.is_contiguous() && are_within(i, t.size(dim)))
-    return i;
+  if (!kept && i.dtype() == DType::Int64 && i.is_contiguous() && are_within(i, t.size(dim))) return i;
   try {
     return place_numbers(op, i, t.size(dim), dim, false);
   } catch (const IndexError& e) {
@@ -198,7 +202,7 @@ Tensor gather_checked(const char* name, const Tensor& x, int dim, const Tensor& 
 
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) {
   const int d = check_dim("gather", dim, x.dim());
-  const Tensor numbers = checked_numbers("gather", x, d, index, nullptr);
+  const Tensor numbers = checked_numbers("gather", x, d, index, nullptr, false);
   return numbers.defined() ? gather_numbers("gather", x, d, numbers, index.sizes())
                            : empty(index.sizes(), x.dtype());
 }
@@ -214,7 +218,8 @@ const Tensor& scatter_(const char* op, const Tensor& x, int64_t dim, const Tenso
   CR_CHECK(
       mode != Scatter::Multiply || !recording(x, src), op,
       ": the derivative of reduce='multiply' is not defined here; multiply by a gathered tensor instead");
-  const Tensor numbers = checked_numbers(op, x, d, index, &src);
+  const bool same_memory = index.impl()->storage.get() == x.impl()->storage.get();
+  const Tensor numbers = checked_numbers(op, x, d, index, &src, same_memory || recording(x, src));
   if (!numbers.defined()) {  // an empty index of any shape
     before_write(op, x);
     x.count_write();
