@@ -9,6 +9,7 @@
 #include "core/parallel_for.h"
 #include "ops/elementwise.h"
 #include "ops/fill.h"
+#include "ops/loop_primitive.h"
 #include "ops/offsets.h"
 #include "ops/views.h"
 
@@ -16,7 +17,8 @@ namespace chainrule {
 namespace {
 
 constexpr int64_t kGrain = 32768;  // elements a thread takes at a time
-constexpr int64_t kLine = 128;     // columns that threads share a row by: whole cache lines of them
+constexpr int64_t kShortRow = 32;  // elements, for which no kernel is called
+constexpr int64_t kLine = 256;     // columns that threads share a row by: whole cache lines of them
 
 // ---- numbers ----
 
@@ -213,12 +215,24 @@ void run_pick(const Launch& l) {
 }
 const Primitive kPick{"index", run_pick, sizeof(PlaceAttrs)};
 
-template <class T> T added(T a, T b) {
-  if constexpr (std::is_same_v<T, bool>)
-    return a || b;
-  else
-    return static_cast<T>(a + b);
-}
+template <class T> struct Set {
+  void operator()(T& e, T s) const { e = s; }
+  void row(T* to, const T* from, int64_t n) const {
+    std::memcpy(to, from, static_cast<size_t>(n) * sizeof(T));
+  }
+};
+template <class T> struct Add {
+  void operator()(T& e, T s) const {
+    if constexpr (std::is_same_v<T, bool>)
+      e = e || s;
+    else
+      e = static_cast<T>(e + s);
+  }
+  void row(T* to, const T* from, int64_t n) const {
+    constexpr auto f = static_cast<int>(std::is_same_v<T, bool> ? Binary::logical_or : Binary::add);
+    elementwise_loops.binary[f].value[static_cast<int>(dtype_of<T>)]({{to}, {to, from}, {}, n, nullptr});
+  }
+};
 
 // Every element of x takes its values in the order of the places: threads share outer indices and columns,
 // and places only when no two are the same.
@@ -240,8 +254,10 @@ template <class T, class F> void put_rows(const Rows& r, T* x, const T* v, bool 
       const int64_t low = std::max<int64_t>(begin - i * r.run, 0), high = std::min(end - i * r.run, r.run);
       if (single) {
         for (int64_t j = low; j < high; ++j) f(to[j], *from);
-      } else {
+      } else if (high - low < kShortRow) {
         for (int64_t j = low; j < high; ++j) f(to[j], from[i * r.run + j]);
+      } else {
+        f.row(to + low, from + i * r.run + low, high - low);
       }
     }
   };
@@ -277,9 +293,9 @@ void run_put(const Launch& l) {
     T* to = x.data<T>();
     const T* v = value.data<T>();
     if (a.mode == PutMode::Set) {
-      put_rows(rows, to, v, single, a.distinct, [](T& e, T s) { e = s; });
+      put_rows(rows, to, v, single, a.distinct, Set<T>{});
     } else {
-      put_rows(rows, to, v, single, a.distinct, [](T& e, T s) { e = added(e, s); });
+      put_rows(rows, to, v, single, a.distinct, Add<T>{});
     }
   });
 }
