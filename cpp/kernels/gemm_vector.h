@@ -167,6 +167,11 @@ template <class T> void dot_blocks(T* s, const T* a, const T* b, int blocks) {
   constexpr int W = X::W;
   typename X::V acc = {};
   for (int k = 0; k < kBlockK; k += W) {
+    // So many streams are no pattern that the machine sees: the next blocks, in the order of memory.
+    for (int i = 0; i < W; ++i) {
+      __builtin_prefetch(a + W * (kBlockK + k + i), 0, 2);
+      __builtin_prefetch(b + W * (kBlockK + k + i), 0, 2);
+    }
     typename X::V x[W], y[W];
 #pragma GCC unroll 16
     for (int i = 0; i < W; ++i) {
