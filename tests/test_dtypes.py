@@ -242,3 +242,44 @@ def test_integers_divide_by_zero():
 def test_matmul_wants_one_dtype():
     with pytest.raises(RuntimeError):
         cr.ones(2, 2) @ cr.ones(2, 2, dtype=cr.float64)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
+@pytest.mark.parametrize(
+    "sizes", [(1, 300, 70), (3, 1025, 257), (4, 0, 3), (9, 17, 33), (130, 5, 2), (131, 1030, 66)]
+)
+def test_products_of_integers_wrap(dtype, sizes):
+    rng = np.random.default_rng(0)
+    m, k, n = sizes
+    low, high = np.iinfo(dtype).min // 2, np.iinfo(dtype).max // 2
+    a, b = (rng.integers(low, high, shape).astype(dtype) for shape in ((m, k), (k, n)))
+    c = rng.integers(low, high, (m, n)).astype(dtype)
+    lefts = cr.tensor(a), cr.tensor(a.T.copy()).t()
+    rights = cr.tensor(b), cr.tensor(b.T.copy()).t()
+    for left, right in itertools.product(lefts, rights):
+        np.testing.assert_array_equal(array(left @ right), a @ b)
+    added = cr.addmm(cr.tensor(c), lefts[0], rights[1], beta=3, alpha=2)
+    np.testing.assert_array_equal(array(added), 2 * (a @ b) + 3 * c)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
+@pytest.mark.parametrize("n", [65, 1000])
+def test_an_integer_for_a_whole_row(dtype, n):
+    a, column = (np.arange(1, 1 + 3 * size, dtype=dtype).reshape(3, size) for size in (n, 1))
+    functions = {
+        "add": np.add,
+        "sub": np.subtract,
+        "mul": np.multiply,
+        "maximum": np.maximum,
+        "minimum": np.minimum,
+        "remainder": np.remainder,
+        "bitwise_xor": np.bitwise_xor,
+        "lt": np.less,
+    }
+    a = np.maximum(a, 1)
+    for name, function in functions.items():
+        f = getattr(cr, name)
+        np.testing.assert_array_equal(array(f(cr.tensor(a), cr.tensor(column))), function(a, column))
+        np.testing.assert_array_equal(array(f(cr.tensor(column), cr.tensor(a))), function(column, a))
+        one = cr.tensor(column[:1, 0]).expand(n)
+        np.testing.assert_array_equal(array(f(one, one)), function(*2 * [np.repeat(column[:1, 0], n)]))

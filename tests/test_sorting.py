@@ -78,3 +78,16 @@ def test_threads_share_a_long_row(kind, dtype):
 def test_a_long_row_of_numbers_far_apart():
     a = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, 100_000)
     np.testing.assert_array_equal(array(cr.argsort(tensor(a))), np.argsort(a, kind="stable"))
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 100])
+@pytest.mark.parametrize("count", [1, 8, 21])
+def test_places_in_a_sorted_row(n, count):
+    rng = np.random.default_rng(0)
+    row = np.sort(rng.integers(0, 20, n)).astype("float32")
+    row[n // 2 + 1 :] = np.nan
+    values = rng.integers(-1, 21, count).astype("float32")
+    values[::5] = np.nan
+    for right in (False, True):
+        places = array(cr.searchsorted(cr.tensor(row), cr.tensor(values), right=right))
+        np.testing.assert_array_equal(places, np.searchsorted(row, values, "right" if right else "left"))
