@@ -94,11 +94,15 @@ void scatter_lines(const Lines& l, const int64_t* numbers, T* x, const T* src, b
             ++s;
             continue;
           }
+          const int64_t *inner = l.inner.data(), step = l.step, begins = first * kLine,
+                        ends = std::min(last * kLine, width);
           for (int64_t k = 0; k < l.n; ++k) {
-            const int64_t row = (o * l.n + k) * width;
-            for (int64_t i = first * kLine; i < std::min(last * kLine, width); ++i)
-              if (const int64_t number = numbers[row + i]; l.holds(number))
-                f(line[l.inner[static_cast<size_t>(i)] + number * l.step], single ? *src : src[row + i]);
+            const int64_t* at = numbers + (o * l.n + k) * width;
+            const T* from = single ? src : src + (o * l.n + k) * width;
+            const int64_t each = single ? 0 : -1;
+            for (int64_t i = begins; i < ends; ++i)
+              if (const int64_t number = at[i]; l.holds(number))
+                f(line[inner[i] + number * step], from[i & each]);
           }
           s += last - first;
         }
