@@ -7,9 +7,6 @@
 
 namespace chainrule::CR_ISA {
 
-// Functions that would otherwise stand in each of their callers several times.
-#define CR_NOINLINE __attribute__((noinline))
-
 // Registers of what T is multiplied in: unsigned, and bytes in 16 bits, of which the lower 8 are right.
 template <class T> struct WrappedOf;
 template <> struct WrappedOf<uint8_t> { using type = uint16_t; };
@@ -64,8 +61,8 @@ inline constexpr int kFewRows = 4;  // those of a tile; fewer do not pay for pac
 
 // sums (R x C registers) = R rows of a times C registers of columns of b.
 template <class T, int R, int C>
-CR_NOINLINE void integer_tile(typename WrappedOf<T>::type* sums, const Mat<T>& a, const T* b, ptrdiff_t ld,
-                              int64_t kn) {
+[[gnu::noinline]] void integer_tile(typename WrappedOf<T>::type* sums, const Mat<T>& a, const T* b,
+                                    ptrdiff_t ld, int64_t kn) {
   using X = IntegerReg<T>;
   IntegerSum<T> acc[R][C];
   for (int64_t k = 0; k < kn; ++k, b += ld) {
@@ -113,7 +110,7 @@ template <class T> struct IntegerOut {
     row_bias = col_bias = nullptr;
   }
   // The elements [j, j + n) of row i of c.
-  CR_NOINLINE void finish(T* c, const U* s, int64_t i, int64_t j, int64_t n) const {
+  [[gnu::noinline]] void finish(T* c, const U* s, int64_t i, int64_t j, int64_t n) const {
     c += i * row + j * col;
     const U bias = row_bias ? static_cast<U>(row_bias[i]) : U{0};
     for (int64_t q = 0; q < n; ++q) {
@@ -131,8 +128,8 @@ template <class T> const T* integer_matrix(const void* p, const int64_t* offsets
 
 // n columns of kn rows of b, with zeros up to P.
 template <class T>
-CR_NOINLINE void pack_integers(T* to, int64_t P, const T* b, ptrdiff_t row, ptrdiff_t col, int64_t kn,
-                               int64_t n) {
+[[gnu::noinline]] void pack_integers(T* to, int64_t P, const T* b, ptrdiff_t row, ptrdiff_t col, int64_t kn,
+                                     int64_t n) {
   for (int64_t k = 0; k < kn; ++k, to += P, b += row) {
     if (col == 1) {
       __builtin_memcpy(to, b, static_cast<size_t>(n) * sizeof(T));
@@ -230,7 +227,5 @@ template <class T> void gemm_integer(const GemmArgs& given) {
   if (g.n < kFewRows || (g.m < kFewRows && g.b_col != 1)) return multiply_dots<T>(g);
   multiply_panels<T>(g);
 }
-
-#undef CR_NOINLINE
 
 }  // namespace chainrule::CR_ISA
