@@ -206,6 +206,52 @@ def test_out_shares_numpy_memory():
         np.testing.assert_array_equal(memory[1:], np.arange(1, 1000))
 
 
+PRODUCTS_OUT = {
+    "mm": (2, lambda x, a, b, **out: cr.mm(a, b, **out)),
+    "matmul": (3, lambda x, a, b, **out: cr.matmul(a, b, **out)),
+    "bmm": (3, lambda x, a, b, **out: cr.bmm(a, b, **out)),
+    "mv": (2, lambda x, a, b, **out: cr.mv(a, b[0], **out)),
+    "addmm": (2, lambda x, a, b, **out: cr.addmm(x, a, b, beta=0.5, alpha=2, **out)),
+    "addmv": (2, lambda x, a, b, **out: cr.addmv(x[0], a, b[0], beta=0.5, alpha=2, **out)),
+    "baddbmm": (3, lambda x, a, b, **out: cr.baddbmm(x, a, b, beta=0.5, alpha=2, **out)),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS_OUT)
+@pytest.mark.parametrize("over", ["memory of its own", "left", "right", "added", "NumPy's"])
+def test_out_of_products(name, over):
+    """In the memory of `out`, whatever lies there; PyTorch refuses the operands of the product."""
+    dims, form = PRODUCTS_OUT[name]
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=(3,) * (dims - 2) + (40, 40)).astype("float32") for _ in range(3)]
+    x, a, b = map(cr.from_numpy, arrays)
+    want = form(*(cr.tensor(array) for array in arrays))
+    if NAME == "torch" and over in ("left", "right", "NumPy's"):
+        return
+    own = cr.full(want.shape, float("nan"))
+    out = {"left": a, "right": b, "added": x, "NumPy's": cr.from_numpy(arrays[1])}.get(over, own)
+    out = out if out.shape == want.shape else out[0]
+    address, version = out.data_ptr(), out._version
+    assert form(x, a, b, out=out) is out
+    same(array(out), array(want), name)
+    assert out.data_ptr() == address and out._version > version
+
+
+@pytest.mark.parametrize("name", ["addmm_", "addmv_", "baddbmm_"])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_products_are_added_in_place(name, recorded):
+    rng = np.random.default_rng(0)
+    shape = (3, 30, 30) if name == "baddbmm_" else (30, 30)
+    a, b = (cr.tensor(rng.normal(size=shape), requires_grad=recorded) for _ in range(2))
+    b = b[0] if name == "addmv_" else b
+    x = cr.tensor(rng.normal(size=(a @ b).shape))
+    want = 0.5 * x + 2 * (a @ b)
+    view, version = x.view(-1), x._version
+    assert getattr(x, name)(a, b, beta=0.5, alpha=2) is x
+    np.testing.assert_allclose(array(view.detach()), array(want.detach()).reshape(-1), rtol=1e-12)
+    assert x._version > version and x.requires_grad == recorded
+
+
 REFUSED = {
     "graph": lambda x, out: cr.mul(x.requires_grad_(), 2.0, out=out),
     "graph of out": lambda x, out: cr.mul(x, 2.0, out=out.requires_grad_()),

@@ -1,4 +1,5 @@
 // Products: matmul, einsum and their relatives, and linear.
+#include "autograd/record.h"
 #include "bindings/tensor_slots.h"
 #include "bindings/topics.h"
 #include "ops/einsum.h"
@@ -41,15 +42,19 @@ void tensordot_dims(PyObject* given, const Tensor& a, Dims* left, Dims* right) {
   if (PyErr_Occurred()) throw PythonError();
 }
 
-template <Tensor (*f)(const Tensor&, const Tensor&, const Tensor&, const Scalar&, const Scalar&)>
+template <Tensor (*f)(const Tensor&, const Tensor&, const Tensor&, const Scalar&, const Scalar&,
+                      const Tensor&)>
 void bind_add_product(Bind& bind, const std::string& name, const std::string& operands) {
   const std::string params = "(Tensor self, " + operands + ", *, Scalar beta=1, Scalar alpha=1";
   bind.op((name + params + ", Tensor? out=None) -> Tensor").c_str(), [](Args& a) {
-    return a.result(f(a.tensor(0), a.tensor(1), a.tensor(2), a.scalar(3), a.scalar(4)), 5);
+    return a.result(f(a.tensor(0), a.tensor(1), a.tensor(2), a.scalar(3), a.scalar(4), a.tensor(5)), 5);
   });
   bind.op((name + "_" + params + ") -> Tensor").c_str(),
           [](Args& a) {
-            const Tensor x = a.tensor(0), y = f(clone(x), a.tensor(1), a.tensor(2), a.scalar(3), a.scalar(4));
+            const Tensor x = a.tensor(0), left = a.tensor(1), right = a.tensor(2);
+            const bool recorded = recording(x, left, right);
+            const Tensor y =
+                f(recorded ? clone(x) : x, left, right, a.scalar(3), a.scalar(4), recorded ? Tensor() : x);
             CR_CHECK(y.sizes() == x.sizes(), a.signature.name, ": output of shape ", x.sizes(),
                      " cannot hold a result of shape ", y.sizes());
             copy_(x, y);
@@ -69,15 +74,15 @@ PyObject* tensor_matmul(PyObject* a, PyObject* b) {
 
 void bind_linalg(Bind& bind, Bind& nn) {
   bind.op("matmul(Tensor self, Tensor other, *, Tensor? out=None) -> Tensor",
-          [](Args& a) { return a.result(matmul(a.tensor(0), a.tensor(1)), 2); });
+          [](Args& a) { return a.result(matmul(a.tensor(0), a.tensor(1), a.tensor(2)), 2); });
   bind.op("mm(Tensor self, Tensor mat2, *, Tensor? out=None) -> Tensor",
-          [](Args& a) { return a.result(mm(a.tensor(0), a.tensor(1)), 2); });
+          [](Args& a) { return a.result(mm(a.tensor(0), a.tensor(1), a.tensor(2)), 2); });
   bind.op("bmm(Tensor self, Tensor mat2, *, Tensor? out=None) -> Tensor",
-          [](Args& a) { return a.result(bmm(a.tensor(0), a.tensor(1)), 2); });
+          [](Args& a) { return a.result(bmm(a.tensor(0), a.tensor(1), a.tensor(2)), 2); });
   bind.op("mv(Tensor self, Tensor vec, *, Tensor? out=None) -> Tensor",
-          [](Args& a) { return a.result(mv(a.tensor(0), a.tensor(1)), 2); });
+          [](Args& a) { return a.result(mv(a.tensor(0), a.tensor(1), a.tensor(2)), 2); });
   bind.op("dot(Tensor self, Tensor tensor, *, Tensor? out=None) -> Tensor",
-          [](Args& a) { return a.result(dot(a.tensor(0), a.tensor(1)), 2); });
+          [](Args& a) { return a.result(dot(a.tensor(0), a.tensor(1), a.tensor(2)), 2); });
   bind.alias("vdot", "dot");
   bind.op("outer(Tensor self, Tensor vec2, *, Tensor? out=None) -> Tensor",
           [](Args& a) { return a.result(outer(a.tensor(0), a.tensor(1)), 2); });

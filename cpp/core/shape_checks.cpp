@@ -53,11 +53,14 @@ void check_no_partial_overlap(const char* op, const Tensor& out, const Tensor& i
            "single memory location. Please clone() the tensor before performing the operation."));
 }
 
-bool may_overlap_partly(const Tensor& out, const Tensor& in) {
-  if (out.numel() == 0 || in.numel() == 0 || same_elements(out, in)) return false;
+bool may_overlap(const Tensor& out, const Tensor& in) {
+  if (out.numel() == 0 || in.numel() == 0) return false;
   const auto [a, b] = span_of(out);
   const auto [c, d] = span_of(in);
   return c < b && a < d;
+}
+bool may_overlap_partly(const Tensor& out, const Tensor& in) {
+  return may_overlap(out, in) && !same_elements(out, in);
 }
 
 bool is_dense(const Tensor& t) {

@@ -6,12 +6,19 @@
 namespace chainrule::CR_ISA {
 namespace {
 
-// c = beta * c + bias, or its ReLU: what is left of a product without k.
-template <class T> void scale(const Product<T>& p, ptrdiff_t c_col) {
+// Up to so many multiplications take longer to plan than to do.
+constexpr int64_t kFewProducts = 32;
+
+// Element by element: of any strides, and for k == 0, too.
+template <class T> void multiply_few(const Product<T>& p, ptrdiff_t c_col) {
+  const T alpha = p.k == 0 ? T(0) : p.alpha;
   for (int64_t i = 0; i < p.m; ++i) {
     for (int64_t j = 0; j < p.n; ++j) {
       T& c = p.c[i * p.ldc + j * c_col];
-      T y = p.beta == T(0) ? T(0) : p.beta * c;
+      const T *a = p.a.at(i, 0), *b = p.b.at(0, j);
+      T y = 0;
+      for (int64_t k = 0; k < p.k; ++k, a += p.a.col, b += p.b.row) y = fma_scalar(*a, *b, y);
+      y = p.beta == T(0) ? alpha * y : fma_scalar(alpha, y, p.beta * c);
       if (p.row_bias) y += p.row_bias[i];
       if (p.col_bias) y += p.col_bias[j];
       c = p.relu && y <= T(0) ? T(0) : y;
@@ -48,7 +55,7 @@ template <class T> void multiply(const Product<T>& p, bool threads) {
 
 // Any strides of c: its transpose is the product of the transposes.
 template <class T> void multiply_any(const Product<T>& p, ptrdiff_t c_col, bool threads) {
-  if (p.k == 0) return scale(p, c_col);
+  if (p.m * p.n * p.k <= kFewProducts) return multiply_few(p, c_col);
   if (p.m == 1 && p.n == 1) c_col = 1;
   if ((p.n == 1 && p.m > 1) || (c_col != 1 && p.ldc == 1 && p.m > 1)) {
     Product<T> q = p;
@@ -95,7 +102,7 @@ template <class T> void gemm_floating(const GemmArgs& g) {
   const auto run = [&](int64_t begin, int64_t end, bool threads) {
     Product<T> p = form;
     place(p, begin);
-    if (!threads && p.m > 1 && p.n > 1 && p.k > 0 && c_col == 1)
+    if (!threads && p.m > 1 && p.n > 1 && p.m * p.n * p.k > kFewProducts && c_col == 1)
       return multiply_alike(p, [&](Product<T>& next) {
         if (++begin >= end) return false;
         place(next, begin);

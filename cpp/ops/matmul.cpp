@@ -1,9 +1,11 @@
 #include "ops/matmul.h"
 
 #include "autograd/record.h"
+#include "core/shape_checks.h"
 #include "kernels/gemm.h"
 #include "ops/elementwise.h"
 #include "ops/fill.h"
+#include "ops/loop_primitive.h"
 #include "ops/reduce.h"
 #include "ops/views.h"
 
@@ -169,9 +171,17 @@ Tensor record_product(const char* name, Tensor y, const Tensor& a, const Tensor&
       });
 }
 
+// Where a product goes: into `out`, if it may and no operand lies there, or into new memory.
+Tensor room_for(const char* op, const Tensor& out, const Dims& sizes, const Tensor& a, const Tensor& b,
+                const Tensor& input) {
+  const bool takes = out.defined() && out.is_contiguous() && !may_overlap(out, a) && !may_overlap(out, b) &&
+                     takes_result(op, out, sizes, a.dtype(), {&a, &b, &input});
+  return takes ? out : empty(sizes, a.dtype());
+}
+
 // beta * input + alpha * a b for checked shapes.
 Tensor add_product(const char* op, const Tensor& input, const Tensor& a, const Tensor& b, const Scalar& beta,
-                   const Scalar& alpha, const Dims& sizes) {
+                   const Scalar& alpha, const Dims& sizes, const Tensor& out) {
   check_dtypes(op, a, b);
   check_dtypes(op, input, a);
   CR_CHECK(a.is_floating() || (alpha.kind != Scalar::Kind::Float && beta.kind != Scalar::Kind::Float), op,
@@ -179,7 +189,7 @@ Tensor add_product(const char* op, const Tensor& input, const Tensor& a, const T
   CR_CHECK(broadcast_shapes(op, input.sizes(), sizes) == sizes, op, ": input of shape ", input.sizes(),
            " does not broadcast to the product's shape ", sizes);
   const double by = beta.as<double>(), times = alpha.as<double>();
-  Tensor y = empty(sizes, a.dtype());
+  Tensor y = room_for(op, out, sizes, a, b, input);
   {
     NoGrad no_grad;
     const bool vector = b.dim() == 1;
@@ -188,7 +198,7 @@ Tensor add_product(const char* op, const Tensor& input, const Tensor& a, const T
     if (by == 1 && input.dim() == 1 && !vector && input.size(0) == sizes.back() && input.is_contiguous()) {
       launch(kProduct, {&to}, {&a, &right, &input}, ProductAttrs{times, 0});
     } else {
-      if (by != 0) copy_(y, expand(detach(input), sizes));
+      if (by != 0 && !y.same(input)) copy_(y, expand(detach(input), sizes));
       launch(kProduct, {&to}, {&a, &right}, ProductAttrs{times, by});
     }
   }
@@ -213,7 +223,7 @@ Tensor add_product(const char* op, const Tensor& input, const Tensor& a, const T
 
 }  // namespace
 
-Tensor matmul(const Tensor& a, const Tensor& b) {
+Tensor matmul(const Tensor& a, const Tensor& b, const Tensor& out) {
   CR_CHECK(a.dim() > 0 && b.dim() > 0,
            "matmul: both operands must have at least one dimension, but have shapes ", a.sizes(), " and ",
            b.sizes());
@@ -224,7 +234,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
            " cannot be multiplied: the first's last dimension (", a.size(-1), ") must equal the second's ",
            column ? "only" : "last but one", " (", k, ")");
   if (a.dim() == 2 && b.dim() == 2) {
-    Tensor y = empty({a.size(0), b.size(1)}, a.dtype());
+    Tensor y = room_for("mm", out, {a.size(0), b.size(1)}, a, b, a);
     launch(kProduct, {&y}, {&a, &b}, ProductAttrs{1, 0});
     return record_product("mm", y, a, b);
   }
@@ -239,7 +249,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   matrix.push_back(column ? 1 : b.size(-1));
   if (!row) sizes.push_back(a.size(-2));
   if (!column) sizes.push_back(b.size(-1));
-  Tensor y = empty(sizes, a.dtype());
+  Tensor y = room_for("matmul", out, sizes, a, b, a);
   const Tensor to = row || column ? alias(y, matrix, contiguous_strides(matrix)) : y;
   const Tensor left = row ? row_of(a) : a, right = column ? column_of(b) : b;
   launch(kProduct, {&to}, {&left, &right}, ProductAttrs{1, 0});
@@ -250,40 +260,40 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   return record_product(name, y, a, b);
 }
 
-Tensor mm(const Tensor& a, const Tensor& b) {
+Tensor mm(const Tensor& a, const Tensor& b, const Tensor& out) {
   check_dims("mm", "self", a, 2);
   check_dims("mm", "mat2", b, 2);
   CR_CHECK(a.size(1) == b.size(0), "mm: shapes ", a.sizes(), " and ", b.sizes(),
            " cannot be multiplied: the first's columns must be as many as the second's rows");
   check_dtypes("mm", a, b);
-  return matmul(a, b);
+  return matmul(a, b, out);
 }
 
-Tensor bmm(const Tensor& a, const Tensor& b) {
+Tensor bmm(const Tensor& a, const Tensor& b, const Tensor& out) {
   check_dims("bmm", "self", a, 3);
   check_dims("bmm", "mat2", b, 3);
   CR_CHECK(a.size(0) == b.size(0) && a.size(2) == b.size(1), "bmm: shapes ", a.sizes(), " and ", b.sizes(),
            " cannot be multiplied: (b, n, m) wants (b, m, p)");
   check_dtypes("bmm", a, b);
-  return matmul(a, b);
+  return matmul(a, b, out);
 }
 
-Tensor mv(const Tensor& a, const Tensor& b) {
+Tensor mv(const Tensor& a, const Tensor& b, const Tensor& out) {
   check_dims("mv", "self", a, 2);
   check_dims("mv", "vec", b, 1);
   CR_CHECK(a.size(1) == b.size(0), "mv: shapes ", a.sizes(), " and ", b.sizes(),
            " cannot be multiplied: the matrix's columns must be as many as the vector's elements");
   check_dtypes("mv", a, b);
-  return matmul(a, b);
+  return matmul(a, b, out);
 }
 
-Tensor dot(const Tensor& a, const Tensor& b) {
+Tensor dot(const Tensor& a, const Tensor& b, const Tensor& out) {
   check_dims("dot", "self", a, 1);
   check_dims("dot", "tensor", b, 1);
   CR_CHECK(a.size(0) == b.size(0), "dot: shapes ", a.sizes(), " and ", b.sizes(),
            " differ: both vectors must have the same number of elements");
   check_dtypes("dot", a, b);
-  return matmul(a, b);
+  return matmul(a, b, out);
 }
 
 Tensor outer(const Tensor& a, const Tensor& b) {
@@ -299,29 +309,31 @@ Tensor inner(const Tensor& a, const Tensor& b) {
   return tensordot(a, b, {-1}, {-1});
 }
 
-Tensor addmm(const Tensor& input, const Tensor& a, const Tensor& b, const Scalar& beta, const Scalar& alpha) {
+Tensor addmm(const Tensor& input, const Tensor& a, const Tensor& b, const Scalar& beta, const Scalar& alpha,
+             const Tensor& out) {
   check_dims("addmm", "mat1", a, 2);
   check_dims("addmm", "mat2", b, 2);
   CR_CHECK(a.size(1) == b.size(0), "addmm: mat1 and mat2 shapes ", a.sizes(), " and ", b.sizes(),
            " cannot be multiplied: the first's columns must be as many as the second's rows");
-  return add_product("addmm", input, a, b, beta, alpha, {a.size(0), b.size(1)});
+  return add_product("addmm", input, a, b, beta, alpha, {a.size(0), b.size(1)}, out);
 }
 
-Tensor addmv(const Tensor& input, const Tensor& a, const Tensor& b, const Scalar& beta, const Scalar& alpha) {
+Tensor addmv(const Tensor& input, const Tensor& a, const Tensor& b, const Scalar& beta, const Scalar& alpha,
+             const Tensor& out) {
   check_dims("addmv", "mat", a, 2);
   check_dims("addmv", "vec", b, 1);
   CR_CHECK(a.size(1) == b.size(0), "addmv: shapes ", a.sizes(), " and ", b.sizes(),
            " cannot be multiplied: the matrix's columns must be as many as the vector's elements");
-  return add_product("addmv", input, a, b, beta, alpha, {a.size(0)});
+  return add_product("addmv", input, a, b, beta, alpha, {a.size(0)}, out);
 }
 
-Tensor baddbmm(const Tensor& input, const Tensor& a, const Tensor& b, const Scalar& beta,
-               const Scalar& alpha) {
+Tensor baddbmm(const Tensor& input, const Tensor& a, const Tensor& b, const Scalar& beta, const Scalar& alpha,
+               const Tensor& out) {
   check_dims("baddbmm", "batch1", a, 3);
   check_dims("baddbmm", "batch2", b, 3);
   CR_CHECK(a.size(0) == b.size(0) && a.size(2) == b.size(1), "baddbmm: shapes ", a.sizes(), " and ",
            b.sizes(), " cannot be multiplied: (b, n, m) wants (b, m, p)");
-  return add_product("baddbmm", input, a, b, beta, alpha, {a.size(0), a.size(1), b.size(2)});
+  return add_product("baddbmm", input, a, b, beta, alpha, {a.size(0), a.size(1), b.size(2)}, out);
 }
 
 // y = x W^T + b;   dx = g W,   dW = g^T x,   db = g summed over rows. The product makes the ReLU that follows, too, and the
