@@ -95,6 +95,19 @@ def test_conversion(pair):
     assert given.to(given.dtype) is given
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [3, 16, 19, 333])
+def test_floating_to_int64(dtype, n):
+    """Towards zero; a run of numbers in which one is out of the vectors' reach goes one by one."""
+    rng = np.random.default_rng(n)
+    near = (rng.normal(size=n) * 10.0 ** rng.integers(-2, 15, n)).astype(dtype)
+    far = near.copy()
+    far[:: max(1, n // 3)] = 2.0**62
+    edges = np.array([-0.0, 0.5, -0.5, 2.0**51, -(2.0**51), 2.0**51 - 1, 2.0**53, 1 - 2.0**51] * 4, dtype)
+    for x in (near, far, edges):
+        assert array(cr.tensor(x).to(cr.int64)).tolist() == [int(v) for v in x]
+
+
 def test_integers_of_any_size_round_once():
     """int64 to float32: to the nearest, ties to even, also where a double between would round a second time."""
     edges = np.array([2**24 + 1, 2**25 + 3, 2**51 - 1, 2**51, 2**53 + 1, 2**60 + 2**36 + 1, 2**63 - 1])
