@@ -162,15 +162,15 @@ template <class T> void multiply_vector(const Product<T>& p) {
 }
 
 // s[i] = the sum of block i of a dot product, for `blocks` <= W blocks of 256, a block a lane.
-template <class T> void dot_blocks(T* s, const T* a, const T* b, int blocks) {
+template <class T> void dot_blocks(T* s, const T* a, const T* b, int blocks, bool far) {
   using X = Reg<T>;
-  constexpr int W = X::W;
+  constexpr int W = X::W, kLine = 64 / sizeof(T);
   typename X::V acc = {};
   for (int k = 0; k < kBlockK; k += W) {
     // So many streams are no pattern that the machine sees: the next blocks, in the order of memory.
-    for (int i = 0; i < W; ++i) {
-      __builtin_prefetch(a + W * (kBlockK + k + i), 0, 2);
-      __builtin_prefetch(b + W * (kBlockK + k + i), 0, 2);
+    for (int i = 0; far && i < W * W; i += kLine) {
+      __builtin_prefetch(a + W * (kBlockK + k) + i, 0, 2);
+      __builtin_prefetch(b + W * (kBlockK + k) + i, 0, 2);
     }
     typename X::V x[W], y[W];
 #pragma GCC unroll 16
@@ -192,11 +192,12 @@ template <class T> T dot_chain(const T* a, ptrdiff_t sa, const T* b, ptrdiff_t s
   return s;
 }
 
+inline constexpr int64_t kFarBytes = 4 << 20;  // of each vector
 // One element: p.m == p.n == 1. The blocks of k are independent chains.
 template <class T> void multiply_dot(const Product<T>& p) {
   constexpr int W = Reg<T>::W, kGroup = 4 * W;  // blocks a step
   const ptrdiff_t sa = p.a.col, sb = p.b.row;
-  const bool lanes = sa == 1 && sb == 1;
+  const bool lanes = sa == 1 && sb == 1, far = p.k * int64_t{sizeof(T)} > kFarBytes;
   const int64_t step = int64_t{kGroup} * kBlockK, wave = 64 * step;
   T beta = p.beta, c = beta == T(0) ? T(0) : *p.c;
   for (int64_t w = 0; w < p.k; w += wave) {
@@ -207,7 +208,7 @@ template <class T> void multiply_dot(const Product<T>& p) {
       for (int64_t k = begin * step; k < least(end * step, kn);) {
         const int64_t left = kn - k, whole = least<int64_t>(W, left / kBlockK);
         if (lanes && whole > 0) {
-          dot_blocks(sums + k / kBlockK, a + k, b + k, static_cast<int>(whole));
+          dot_blocks(sums + k / kBlockK, a + k, b + k, static_cast<int>(whole), far);
           k += whole * kBlockK;
         } else {
           sums[k / kBlockK] = dot_chain(a + k * sa, sa, b + k * sb, sb, least<int64_t>(left, kBlockK));
