@@ -2,18 +2,21 @@
 
 #include <cstring>
 
-#include "core/alloc.h"
 #include "core/parallel_for.h"
 #include "kernels/deinterleave.h"
+#include "kernels/pool_bands.h"
 #include "kernels/sizes.h"
 #include "simd/vec.h"
 
 namespace chainrule::CR_ISA {
 namespace {
 
+// f(first plane, end) for parts of the planes, each of which is `work` elements read or added.
+template <class F> void for_parts(const PoolArgs& a, int64_t work, F f) {
+  parallel_for(a.planes, most<int64_t>(1, 65536 / most<int64_t>(1, work)), f);
+}
 template <class F> void for_planes(const PoolArgs& a, F f) {
-  const int64_t work = a.in_h * a.in_w + a.out_h * a.out_w * 4;
-  parallel_for(a.planes, most<int64_t>(1, 65536 / most<int64_t>(1, work)), [&](int64_t begin, int64_t end) {
+  for_parts(a, a.in_h * a.in_w + a.out_h * a.out_w * 4, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) f(i);
   });
 }
@@ -22,97 +25,110 @@ template <class F> void for_planes(const PoolArgs& a, F f) {
 template <class T> struct IndexOf { using type = int32_t; };
 template <> struct IndexOf<double> { using type = int64_t; };
 
-// The first of column, column + step, ... that is not negative.
-template <class I> Vec<I> first_inside(const Vec<I>& column, I step) {
-  constexpr int L = Vec<I>::lanes;
-  I c[L];
-  column.store(c);
-  for (int i = 0; i < L; ++i) c[i] = c[i] < 0 ? c[i] + (step - 1 - c[i]) / step * step : c[i];
-  return Vec<I>::load(c);
+// The first place from `at` on, in steps, that is not negative.
+CR_INLINE int64_t inside(int64_t at, int64_t step) { return at < 0 ? at + ceil_div(-at, step) * step : at; }
+// Of a window that holds nothing above -inf: the number of its first element inside of the image. A dilated window can
+// miss the image altogether, and has none.
+[[gnu::noinline]] int64_t first_inside(const PoolArgs& a, int64_t oy, int64_t ox) {
+  const int64_t y = inside(oy * a.stride_h - a.pad_h, a.dilation_h);
+  const int64_t x = inside(ox * a.stride_w - a.pad_w, a.dilation_w);
+  return y < a.in_h && x < a.in_w ? y * a.in_w + x : -1;
 }
 
-template <int64_t N> struct Fixed {
-  constexpr operator int64_t() const { return N; }
-};
-template <class T, class Step> void take_every(T* dst, const T* src, int64_t n, Step step) {
-  for (int64_t i = 0; i < n; ++i) dst[i] = src[i * step];
-}
-
-// The rows that one row of windows reads, their columns sorted by phase modulo the stride, so that neighbouring windows
-// read neighbouring elements; -inf outside of the image.
-template <class T> struct PoolRows {
-  const PoolArgs& a;
-  int64_t pitch;  // elements a phase: what vectors of outputs read, and some more
-  T* data;
-
-  explicit PoolRows(const PoolArgs& args)
-      : a(args),
-        pitch(args.out_w + (args.kernel_w - 1) * args.dilation_w / args.stride_w + 1 + Vec<T>::lanes),
-        data(static_cast<T*>(
-            cr_alloc(static_cast<size_t>(args.kernel_h * args.stride_w * pitch) * sizeof(T)))) {}
-  ~PoolRows() { cr_free(data); }
-  PoolRows(const PoolRows&) = delete;
-  PoolRows& operator=(const PoolRows&) = delete;
-
-  const T* tap(int64_t r, int64_t s) const {
-    const int64_t x = s * a.dilation_w;
-    return data + (r * a.stride_w + x % a.stride_w) * pitch + x / a.stride_w;
-  }
-  void fill(int64_t r, const T* row) const {
-    const T lowest = static_cast<T>(-__builtin_inf());
-    for (int64_t q = 0; q < a.stride_w; ++q) {
-      T* d = data + (r * a.stride_w + q) * pitch;
-      const int64_t x = q - a.pad_w;
-      const int64_t lo = least(pitch, x < 0 ? ceil_div(-x, a.stride_w) : 0);
-      const int64_t hi = most(lo, least(pitch, x < a.in_w ? ceil_div(a.in_w - x, a.stride_w) : 0));
-      for (int64_t i = 0; i < lo; ++i) d[i] = lowest;
-      const T* src = row + x + lo * a.stride_w;
-      if (a.stride_w == 1)
-        take_every(d + lo, src, hi - lo, Fixed<1>{});
-      else if (a.stride_w == 2)
-        take_every(d + lo, src, hi - lo, Fixed<2>{});
-      else
-        take_every(d + lo, src, hi - lo, a.stride_w);
-      for (int64_t i = hi; i < pitch; ++i) d[i] = lowest;
-    }
-  }
-};
-
-template <class T> void max_plane(const PoolArgs& a, int64_t plane, const PoolRows<T>& rows) {
+template <class T> void max_planes(const PoolArgs& a, int64_t begin, int64_t end) {
   using I = typename IndexOf<T>::type;
   constexpr int L = Vec<T>::lanes;
+  const T lowest = static_cast<T>(-__builtin_inf());
+  const PoolBand<T> band(a);
+  const int64_t size = round_up(band.lanes, L);
+  const PoolBuffer<T> best_of(size);
+  const PoolBuffer<I> at_of(size), corner_of(size), steps(a.kernel_h * a.kernel_w);
+  // Numbers of elements, from that of the band's first window's corner: of all corners, and of a window's elements.
+  corner_of.clear(size);
+  for (int64_t j = 0; j < band.rows; ++j) {
+    for (int64_t x = 0; x < a.out_w; ++x) {
+      corner_of.data[j * band.pitch + x] = static_cast<I>(j * a.stride_h * a.in_w + x * a.stride_w);
+      few();
+    }
+  }
+  for (int64_t r = 0, i = 0; r < a.kernel_h; ++r) {
+    for (int64_t s = 0; s < a.kernel_w; ++s, ++i) {
+      steps.data[i] = static_cast<I>(r * a.dilation_h * a.in_w + s * a.dilation_w);
+      few();
+    }
+  }
+  for (int64_t plane = begin; plane < end; ++plane) {
+    const T* in = static_cast<const T*>(a.in) + plane * a.in_h * a.in_w;
+    int64_t left = a.out_h * a.out_w;
+    T* out = static_cast<T*>(a.out) + plane * left;
+    int64_t* indices = a.indices + plane * left;
+    for (int64_t first = 0; first < a.out_h; first += band.rows) {
+      const int64_t count = least(band.rows, a.out_h - first);
+      band.fill(in, first, count, lowest);
+      const I origin = static_cast<I>((first * a.stride_h - a.pad_h) * a.in_w - a.pad_w);
+      for (int64_t i = 0; i < (count - 1) * band.pitch + a.out_w; i += L) {
+        const Vec<I> corner = Vec<I>::load(corner_of.data + i) + origin;
+        Vec<T> best = lowest;
+        Vec<I> at = I{-1};
+        for (int64_t k = 0; k < a.kernel_h * a.kernel_w; ++k) {
+          const Vec<T> v = Vec<T>::load(band.data.data + band.taps.data[k] + i);
+          const Mask<T> take = (v > best) | isnan(v);
+          best = where(take, v, best);
+          at = where(take.template as<I>(), corner + steps.data[k], at);
+        }
+        best.store(best_of.data + i);
+        at.store(at_of.data + i);
+      }
+      for (int64_t j = 0; j < count; ++j) {
+        const T* best = best_of.data + j * band.pitch;
+        const I* at = at_of.data + j * band.pitch;
+        store_row(out, a.out_w, left, [&](int64_t x) CR_LAMBDA_INLINE { return Vec<T>::load(best + x); });
+        I signs = 0;
+        for (int64_t x = 0; x < a.out_w; x += L) {
+          const int64_t n = least<int64_t>(L, left - x);
+          if (n == L) {
+            for (int64_t i = x; i < x + L; ++i) indices[i] = at[i], signs |= at[i];
+          } else {
+            for (int64_t i = x; i < x + n; ++i) {
+              indices[i] = at[i], signs |= at[i];
+              few();
+            }
+          }
+        }
+        if (signs < 0) {
+          for (int64_t x = 0; x < a.out_w; ++x)
+            if (at[x] < 0) indices[x] = first_inside(a, first + j, x);
+        }
+        out += a.out_w;
+        indices += a.out_w;
+        left -= a.out_w;
+      }
+    }
+  }
+}
+
+// Window by window.
+template <class T> void max_plane(const PoolArgs& a, int64_t plane) {
   const T* in = static_cast<const T*>(a.in) + plane * a.in_h * a.in_w;
   T* out = static_cast<T*>(a.out) + plane * a.out_h * a.out_w;
   int64_t* indices = a.indices + plane * a.out_h * a.out_w;
-  for (int64_t oy = 0; oy < a.out_h; ++oy, out += a.out_w, indices += a.out_w) {
-    const int64_t y0 = oy * a.stride_h - a.pad_h;
-    const int64_t first = y0 < 0 ? ceil_div(-y0, a.dilation_h) : 0;
-    const int64_t last = least(a.kernel_h, ceil_div(a.in_h - y0, a.dilation_h));
-    for (int64_t r = first; r < last; ++r) rows.fill(r, in + (y0 + r * a.dilation_h) * a.in_w);
-    for (int64_t x = 0; x < a.out_w; x += L) {
-      const int count = static_cast<int>(least<int64_t>(L, a.out_w - x));
-      const Vec<I> column =
-          Vec<I>::iota() * static_cast<I>(a.stride_w) + static_cast<I>(x * a.stride_w - a.pad_w);
-      // Without anything above -inf the index is that of the first element inside of the image; a dilated window can
-      // miss the image altogether, and has none.
-      Vec<T> best = static_cast<T>(-__builtin_inf());
-      const Vec<I> start = first_inside(column, static_cast<I>(a.dilation_w));
-      const Vec<I> inside = first < last ? static_cast<I>(a.in_w) : I{0};
-      Vec<I> at =
-          where(start < inside, start + static_cast<I>((y0 + first * a.dilation_h) * a.in_w), Vec<I>(I{-1}));
-      for (int64_t r = first; r < last; ++r) {
-        const I row = static_cast<I>((y0 + r * a.dilation_h) * a.in_w);
-        for (int64_t s = 0; s < a.kernel_w; ++s) {
-          const Vec<T> v = Vec<T>::load(rows.tap(r, s) + x);
-          const Mask<T> take = (v > best) | isnan(v);
-          best = where(take, v, best);
-          at = where(take.template as<I>(), column + static_cast<I>(row + s * a.dilation_w), at);
+  for (int64_t oy = 0; oy < a.out_h; ++oy) {
+    const int64_t y0 = oy * a.stride_h - a.pad_h, bottom = least(a.in_h, y0 + a.kernel_h * a.dilation_h);
+    for (int64_t ox = 0; ox < a.out_w; ++ox) {
+      const int64_t x0 = ox * a.stride_w - a.pad_w, right = least(a.in_w, x0 + a.kernel_w * a.dilation_w);
+      int64_t at = first_inside(a, oy, ox);
+      T best = static_cast<T>(-__builtin_inf());
+      for (int64_t y = inside(y0, a.dilation_h); y < bottom; y += a.dilation_h) {
+        for (int64_t x = inside(x0, a.dilation_w); x < right; x += a.dilation_w) {
+          const T v = in[y * a.in_w + x];
+          if (v > best || v != v) {
+            best = v;
+            at = y * a.in_w + x;
+          }
         }
       }
-      best.store(out + x, count);
-      I found[L];
-      at.store(found);
-      for (int i = 0; i < count; ++i) indices[x + i] = found[i];
+      *out++ = best;
+      *indices++ = at;
     }
   }
 }
@@ -123,20 +139,6 @@ bool is_2x2(const PoolArgs& a) {
          a.pad_w == 0 && a.dilation_h == 1 && a.dilation_w == 1 && 2 * a.out_h <= a.in_h &&
          2 * a.out_w <= a.in_w;
 }
-
-template <class T> struct Pairs {
-  Vec<T> first, second;
-  // Those of 2 * count elements.
-  CR_INLINE Pairs(const T* p, int count) {
-    constexpr int L = Vec<T>::lanes, n = Vec<T>::per_register;
-    native::Register<T> r[2 * registers];
-    for (int i = 0; i < 2 * registers; ++i)
-      r[i] = count == L ? native::load<T>(p + i * n) : native::load(p + i * n, clamp(2 * count - i * n, n));
-    CR_REGISTERS(first.r[i] = every_second<0>(r[2 * i], r[2 * i + 1]);
-                 second.r[i] = every_second<1>(r[2 * i], r[2 * i + 1]))
-  }
-  static CR_INLINE int clamp(int n, int high) { return n < 0 ? 0 : n < high ? n : high; }
-};
 
 template <class T> void max_plane_2x2(const PoolArgs& a, int64_t plane) {
   using I = typename IndexOf<T>::type;
@@ -181,14 +183,14 @@ template <class T> void max_plane_2x2(const PoolArgs& a, int64_t plane) {
 
 template <class T> void max_pool(const PoolArgs& a) {
   const int64_t work = a.in_h * a.in_w + a.out_h * a.out_w * a.kernel_h * a.kernel_w;
-  const bool fast = is_2x2(a);
-  parallel_for(a.planes, most<int64_t>(1, 65536 / most<int64_t>(1, work)), [&](int64_t begin, int64_t end) {
+  const bool fast = is_2x2(a), bands = fits_bands(a);
+  for_parts(a, work, [&](int64_t begin, int64_t end) {
     if (fast) {
       for (int64_t i = begin; i < end; ++i) max_plane_2x2<T>(a, i);
       return;
     }
-    const PoolRows<T> rows(a);
-    for (int64_t i = begin; i < end; ++i) max_plane<T>(a, i, rows);
+    if (bands) return max_planes<T>(a, begin, end);
+    for (int64_t i = begin; i < end; ++i) max_plane<T>(a, i);
   });
 }
 
@@ -237,7 +239,7 @@ struct Window {
   Window() = default;
 };
 
-template <class T, bool kAdaptive, bool kGrad> void average(const PoolArgs& a) {
+template <class T, bool kGrad> [[gnu::noinline]] void average(const PoolArgs& a, bool adaptive) {
   for_planes(a, [&](int64_t plane) {
     constexpr bool grad = kGrad;
     const int64_t inside = a.in_h * a.in_w, outside = a.out_h * a.out_w;
@@ -245,12 +247,11 @@ template <class T, bool kAdaptive, bool kGrad> void average(const PoolArgs& a) {
     T* out = static_cast<T*>(a.out) + plane * (grad ? inside : outside);
     if (grad) memset(out, 0, static_cast<size_t>(inside) * sizeof(T));
     for (int64_t oy = 0; oy < a.out_h; ++oy) {
-      const Window wy = kAdaptive ? Window::adaptive(oy, a.in_h, a.out_h)
-                                  : Window(oy, a.in_h, a.kernel_h, a.stride_h, a.pad_h, a.count_include_pad);
+      const Window wy = adaptive ? Window::adaptive(oy, a.in_h, a.out_h)
+                                 : Window(oy, a.in_h, a.kernel_h, a.stride_h, a.pad_h, a.count_include_pad);
       for (int64_t ox = 0; ox < a.out_w; ++ox) {
-        const Window wx = kAdaptive
-                              ? Window::adaptive(ox, a.in_w, a.out_w)
-                              : Window(ox, a.in_w, a.kernel_w, a.stride_w, a.pad_w, a.count_include_pad);
+        const Window wx = adaptive ? Window::adaptive(ox, a.in_w, a.out_w)
+                                   : Window(ox, a.in_w, a.kernel_w, a.stride_w, a.pad_w, a.count_include_pad);
         const T divisor = static_cast<T>(a.divisor != 0 ? a.divisor : wy.count * wx.count);
         if (grad) {
           const T g = in[oy * a.out_w + ox] / divisor;
@@ -270,6 +271,98 @@ template <class T, bool kAdaptive, bool kGrad> void average(const PoolArgs& a) {
   });
 }
 
+// The numbers of a window's elements that count, of every column.
+template <class T> struct Counts {
+  const PoolArgs& a;
+  PoolBuffer<T> columns;
+  [[gnu::noinline]] explicit Counts(const PoolArgs& args) : a(args), columns(args.out_w) {
+    for (int64_t x = 0; x < a.out_w; ++x) {
+      columns.data[x] =
+          static_cast<T>(Window(x, a.in_w, a.kernel_w, a.stride_w, a.pad_w, a.count_include_pad).count);
+      few();
+    }
+    Vec<T>(T(1)).store(columns.data + a.out_w);
+  }
+  T of_row(int64_t oy) const {
+    return static_cast<T>(Window(oy, a.in_h, a.kernel_h, a.stride_h, a.pad_h, a.count_include_pad).count);
+  }
+  CR_INLINE Vec<T> divisor(T row, int64_t x) const {
+    return a.divisor != 0 ? Vec<T>(static_cast<T>(a.divisor)) : Vec<T>::load(columns.data + x) * row;
+  }
+};
+
+// Zeros around the image add nothing: a sum that begins at zero is never -0.
+template <class T> void average_bands(const PoolArgs& a, int64_t begin, int64_t end) {
+  constexpr int L = Vec<T>::lanes;
+  const PoolBand<T> band(a);
+  const Counts<T> counts(a);
+  const PoolBuffer<T> sums(round_up(band.lanes, L));
+  for (int64_t plane = begin; plane < end; ++plane) {
+    const T* in = static_cast<const T*>(a.in) + plane * a.in_h * a.in_w;
+    int64_t left = a.out_h * a.out_w;
+    T* out = static_cast<T*>(a.out) + plane * left;
+    for (int64_t first = 0; first < a.out_h; first += band.rows) {
+      const int64_t count = least(band.rows, a.out_h - first);
+      band.fill(in, first, count, 0);
+      for (int64_t i = 0; i < (count - 1) * band.pitch + a.out_w; i += L) {
+        Vec<T> sum = T(0);
+        for (int64_t k = 0; k < a.kernel_h * a.kernel_w; ++k)
+          sum += Vec<T>::load(band.data.data + band.taps.data[k] + i);
+        sum.store(sums.data + i);
+      }
+      for (int64_t j = 0; j < count; ++j) {
+        const T row = counts.of_row(first + j);
+        const T* sum = sums.data + j * band.pitch;
+        store_row(out, a.out_w, left,
+                  [&](int64_t x) CR_LAMBDA_INLINE { return Vec<T>::load(sum + x) / counts.divisor(row, x); });
+        out += a.out_w;
+        left -= a.out_w;
+      }
+    }
+  }
+}
+
+template <class T> void average_grad_bands(const PoolArgs& a, int64_t begin, int64_t end) {
+  const PoolGradBand<T> band(a);
+  const Counts<T> counts(a);
+  for (int64_t plane = begin; plane < end; ++plane) {
+    const T* g = static_cast<const T*>(a.in) + plane * a.out_h * a.out_w;
+    T* out = static_cast<T*>(a.out) + plane * a.in_h * a.in_w;
+    for (int64_t first = 0; first * a.stride_h < a.in_h + a.pad_h; first += band.rows) {
+      band.fill(first, [&](int64_t oy, int64_t n, T* to) {
+        constexpr int L = Vec<T>::lanes;
+        const T row = counts.of_row(oy);
+        for (int64_t x = 0; x < n; x += L) {
+          const int width = static_cast<int>(least<int64_t>(L, n - x));
+          (Vec<T>::load(g + oy * a.out_w + x, width) / counts.divisor(row, x)).store(to + x, width);
+        }
+      });
+      for (int64_t p = 0; p < a.stride_h; ++p) {
+        for (int64_t q = 0; q < a.stride_w; ++q) band.add(p, q);
+      }
+      int64_t y = first * a.stride_h - a.pad_h;
+      for (int64_t j = 0; j < band.rows; ++j) {
+        for (int64_t p = 0; p < a.stride_h; ++p, ++y)
+          if (y >= 0 && y < a.in_h) band.merge(j, p, out + y * a.in_w, (a.in_h - y) * a.in_w);
+      }
+    }
+  }
+}
+
+template <class T, bool kGrad> void average_pool(PoolArgs a, bool adaptive) {
+  if (adaptive && a.out_h > 0 && a.out_w > 0 && a.in_h % a.out_h == 0 && a.in_w % a.out_w == 0) {
+    a.kernel_h = a.stride_h = a.in_h / a.out_h;
+    a.kernel_w = a.stride_w = a.in_w / a.out_w;
+    adaptive = false;
+  }
+  if (adaptive) return average<T, kGrad>(a, true);
+  if (!fits_bands(a)) return average<T, kGrad>(a, false);
+  const int64_t work = a.in_h * a.in_w + a.out_h * a.out_w * (4 + a.kernel_h * a.kernel_w / 4);
+  for_parts(a, work, [&](int64_t begin, int64_t end) {
+    kGrad ? average_grad_bands<T>(a, begin, end) : average_bands<T>(a, begin, end);
+  });
+}
+
 }  // namespace
 
 void max_pool2d(const PoolArgs& a) { a.dtype == DType::Float32 ? max_pool<float>(a) : max_pool<double>(a); }
@@ -280,16 +373,16 @@ void max_pool2d_gather(const PoolArgs& a) {
   a.dtype == DType::Float32 ? max_gather<float>(a) : max_gather<double>(a);
 }
 void avg_pool2d(const PoolArgs& a) {
-  a.dtype == DType::Float32 ? average<float, false, false>(a) : average<double, false, false>(a);
+  a.dtype == DType::Float32 ? average_pool<float, false>(a, false) : average_pool<double, false>(a, false);
 }
 void avg_pool2d_grad(const PoolArgs& a) {
-  a.dtype == DType::Float32 ? average<float, false, true>(a) : average<double, false, true>(a);
+  a.dtype == DType::Float32 ? average_pool<float, true>(a, false) : average_pool<double, true>(a, false);
 }
 void adaptive_avg_pool2d(const PoolArgs& a) {
-  a.dtype == DType::Float32 ? average<float, true, false>(a) : average<double, true, false>(a);
+  a.dtype == DType::Float32 ? average_pool<float, false>(a, true) : average_pool<double, false>(a, true);
 }
 void adaptive_avg_pool2d_grad(const PoolArgs& a) {
-  a.dtype == DType::Float32 ? average<float, true, true>(a) : average<double, true, true>(a);
+  a.dtype == DType::Float32 ? average_pool<float, true>(a, true) : average_pool<double, true>(a, true);
 }
 
 }  // namespace chainrule::CR_ISA
