@@ -37,10 +37,32 @@ Tensor from_rows(const Tensor& rows, const ReducedShape& shape, const Dims& size
 
 // For each element along a dimension, the product of all others: the halves multiply, and so on up to one product, and on
 // the way down each takes what came from above times its partner. Exact with zeros, and made of products alone.
+Tensor product_of_others(const Tensor& x, int dim);
+
+// The same, not recorded, with the halves a and b of x: every product is written where it belongs.
+Tensor product_of_others(const Tensor& x, const Tensor& a, const Tensor& b, int dim) {
+  const int64_t n = x.size(dim), half = n / 2, rest = n % 2;
+  const auto product = [](const Tensor& p, const Tensor& q, const Tensor& out) {
+    if (const Tensor y = apply(Binary::mul, p, q, out); !y.same(out)) copy_(out, y);
+  };
+  Dims sizes = x.sizes();
+  const Tensor out = empty(sizes, x.dtype());
+  sizes[dim] = half + rest;
+  const Tensor next = empty(sizes, x.dtype());
+  product(a, b, narrow(next, dim, 0, half));
+  if (rest == 1) copy_(narrow(next, dim, half, 1), narrow(x, dim, n - 1, 1));
+  const Tensor above = product_of_others(next, dim), pairs = narrow(above, dim, 0, half);
+  product(pairs, b, narrow(out, dim, 0, half));
+  product(pairs, a, narrow(out, dim, half, half));
+  if (rest == 1) copy_(narrow(out, dim, n - 1, 1), narrow(above, dim, half, 1));
+  return out;
+}
+
 Tensor product_of_others(const Tensor& x, int dim) {
   const int64_t n = x.size(dim), half = n / 2, rest = n % 2;
   if (n <= 1) return ones_like(x);
   const Tensor a = narrow(x, dim, 0, half), b = narrow(x, dim, half, half);
+  if (!recording(x)) return product_of_others(x, a, b, dim);
   if (rest == 0) {
     const Tensor above = product_of_others(a * b, dim);
     return cat({above * b, above * a}, dim);
@@ -81,7 +103,8 @@ Tensor prod(const Tensor& x, const Dims& dims, bool keepdim) {
     const Tensor others = shape.dims.size() == 1
                               ? product_of_others(v, static_cast<int>(shape.dims[0]))
                               : from_rows(product_of_others(to_rows(v, shape), 1), shape, v.sizes());
-    return spread(g, shape, v.sizes()) * others;
+    const Tensor dy = spread(g, shape, v.sizes());
+    return recording(dy, others) ? dy * others : apply(Binary::mul, dy, others, others);
   });
 }
 
