@@ -78,15 +78,6 @@ Distinct distinct_rows(const Tensor& x, const Tensor& order, int64_t width) {
 
 }  // namespace
 
-Distinct unique(const Tensor& x) {
-  NoGrad no_grad;
-  const Tensor flat = reshape(contiguous(detach(x)), {-1});
-  Distinct d = distinct_rows(flat, argsort(flat, 0, false), 1);
-  d.values = gather_checked("unique", flat, 0, d.values);
-  d.inverse = detach(reshape(d.inverse, x.sizes()));
-  return d;
-}
-
 Distinct unique_slices(const Tensor& x, int64_t dim) {
   const int d = check_dim("unique", dim, x.dim());
   NoGrad no_grad;
@@ -231,6 +222,48 @@ Tensor bincount(const Tensor& x, const Tensor& weights, int64_t min_length) {
   Tensor out = zeros({n}, dtype);
   launch(kBincount, {&out}, {&numbers, &w});
   return out;
+}
+
+namespace {
+
+// Integers from `low` on, of which most of `range` may occur: counted, where others are sorted.
+Distinct count_distinct(const Tensor& x, int64_t low, int64_t range) {
+  const Tensor numbers = to_dtype(x, DType::Int64) - low;
+  Tensor table = zeros({range}, DType::Int64);
+  launch(kBincount, {&table}, {&numbers});
+  auto* count = table.data<int64_t>();
+  const int64_t found = range - std::count(count, count + range, int64_t{0});
+  Tensor values = empty({found}, DType::Int64);
+  Distinct out{{}, {}, empty({found}, DType::Int64)};
+  for (int64_t i = 0, next = 0; i < range; ++i) {
+    if (count[i] == 0) continue;
+    values.data<int64_t>()[next] = low + i;
+    out.counts.data<int64_t>()[next] = count[i];
+    count[i] = next++;  // its place, for the inverse
+  }
+  out.values = to_dtype(values, x.dtype());
+  out.inverse = gather_checked("unique", table, 0, numbers);
+  return out;
+}
+
+}  // namespace
+
+Distinct unique(const Tensor& x) {
+  NoGrad no_grad;
+  const Tensor flat = reshape(contiguous(detach(x)), {-1});
+  Distinct d;
+  if (is_integral(x.dtype()) && x.dtype() != DType::Bool && x.numel() > 0) {
+    const auto low = item(amin(flat)).as<int64_t>(), high = item(amax(flat)).as<int64_t>();
+    const uint64_t steps = static_cast<uint64_t>(high) - static_cast<uint64_t>(low);
+    if (steps < static_cast<uint64_t>(4 * x.numel()))
+      d = count_distinct(flat, low, static_cast<int64_t>(steps) + 1);
+  }
+  if (!d.inverse.defined()) {
+    d = distinct_rows(flat, argsort(flat, 0, false), 1);
+    d.values = gather_checked("unique", flat, 0, d.values);
+  }
+  d.inverse = detach(reshape(d.inverse, x.sizes()));
+  return d;
 }
 
 }  // namespace chainrule
