@@ -14,13 +14,15 @@ template <class To, class From> void convert(const LoopArgs& a) {
 }
 
 #if defined(__AVX2__) && !defined(__AVX512DQ__)
+typedef int64_t Ints __attribute__((vector_size(32), aligned(8), may_alias));
+typedef double Doubles __attribute__((vector_size(32)));
+constexpr int64_t kBits = 0x4338000000000000;  // of 1.5 * 2^52
+
 // AVX2 has no instruction for these. Added to the bits of 1.5 * 2^52, a number of less than 52 bits is the last part of
 // a double, so that it takes one subtraction, which is exact, and one rounding.
 template <> void convert<float, int64_t>(const LoopArgs& a) {
-  typedef int64_t Ints __attribute__((vector_size(32), aligned(8), may_alias));
-  typedef double Doubles __attribute__((vector_size(32)));
   typedef float Floats __attribute__((vector_size(16), aligned(4), may_alias));
-  constexpr int64_t kReach = int64_t{1} << 51, kBits = 0x4338000000000000;
+  constexpr int64_t kReach = int64_t{1} << 51;
   float* const to = static_cast<float*>(a.out[0]);
   const int64_t* const from = static_cast<const int64_t*>(a.in[0]);
   int64_t i = 0;
@@ -47,8 +49,6 @@ template <> void convert<float, int64_t>(const LoopArgs& a) {
 }
 // The other way: added to 1.5 * 2^52, a whole number of less than 52 bits is the last part of the sum's bits.
 template <class From> void convert_to_int64(const LoopArgs& a) {
-  typedef int64_t Ints __attribute__((vector_size(32), aligned(8), may_alias));
-  typedef double Doubles __attribute__((vector_size(32)));
   typedef From Numbers __attribute__((vector_size(4 * sizeof(From)), aligned(sizeof(From)), may_alias));
   int64_t* const to = static_cast<int64_t*>(a.out[0]);
   const From* const from = static_cast<const From*>(a.in[0]);
@@ -69,7 +69,7 @@ template <class From> void convert_to_int64(const LoopArgs& a) {
       continue;
     }
     for (int u = 0; u < 4; ++u)
-      *reinterpret_cast<Ints*>(to + i + 4 * u) = reinterpret_cast<Ints>(x[u] + 0x1.8p52) - 0x4338000000000000;
+      *reinterpret_cast<Ints*>(to + i + 4 * u) = reinterpret_cast<Ints>(x[u] + 0x1.8p52) - kBits;
     i += 16;
   }
   one_by_one(a.n);

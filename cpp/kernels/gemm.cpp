@@ -78,13 +78,10 @@ template <class T> void multiply_any(const Product<T>& p, ptrdiff_t c_col, bool 
 }
 
 template <class T> void gemm_floating(const GemmArgs& g) {
-  const auto offset = [](const int64_t* offsets, int64_t i, int64_t step) {
-    return offsets ? offsets[i] : i * step;
-  };
   const auto place = [&](Product<T>& p, int64_t i) {
-    p.a.p = static_cast<const T*>(g.a) + offset(g.a_offsets, i, g.a_batch);
-    p.b.p = static_cast<const T*>(g.b) + offset(g.b_offsets, i, g.b_batch);
-    p.c = static_cast<T*>(g.c) + offset(g.c_offsets, i, g.c_batch);
+    p.a.p = matrix_of(static_cast<const T*>(g.a), g.a_offsets, g.a_batch, i);
+    p.b.p = matrix_of(static_cast<const T*>(g.b), g.b_offsets, g.b_batch, i);
+    p.c = matrix_of(static_cast<T*>(g.c), g.c_offsets, g.c_batch, i);
   };
   const Product<T> form{g.m,
                         g.n,

@@ -1,22 +1,11 @@
 // Products on tiles: which operands are packed, how the work is cut, and the loops around the tile. Nothing here
 // changes a bit of the result, so the cut may look at the number of threads.
 #pragma once
-#include "core/alloc.h"
 #include "kernels/gemm_copy.h"
 #include "kernels/gemm_vector.h"
+#include "kernels/scratch.h"
 
 namespace chainrule::CR_ISA {
-
-template <class T> struct Scratch {
-  T* p;
-  explicit Scratch(int64_t n)
-      : p(n > 0 ? static_cast<T*>(cr_alloc(static_cast<size_t>(n) * sizeof(T))) : nullptr) {}
-  ~Scratch() {
-    if (p) cr_free(p);
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-};
 
 // Panels of rows, one a tile: `tall` of h rows, then some of h - 1. As many as the registers hold, evenly shared, for a
 // last tile of one row would run at the speed of latency.

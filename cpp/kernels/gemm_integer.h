@@ -122,10 +122,6 @@ template <class T> struct IntegerOut {
   }
 };
 
-template <class T> const T* integer_matrix(const void* p, const int64_t* offsets, int64_t stride, int64_t i) {
-  return static_cast<const T*>(p) + (offsets ? offsets[i] : i * stride);
-}
-
 // n columns of kn rows of b, with zeros up to P.
 template <class T>
 [[gnu::noinline]] void pack_integers(T* to, int64_t P, const T* b, ptrdiff_t row, ptrdiff_t col, int64_t kn,
@@ -160,10 +156,10 @@ template <class T> void multiply_panels(const GemmArgs& g) {
       const int64_t rows = least(g.m, i0 + kIntegerRows), n = least<int64_t>(P, g.n - j0);
       // In place, the last panel reads columns of the one before.
       const int64_t from = in_place ? least(j0, g.n - P) : j0;
-      const Mat<T> a{integer_matrix<T>(g.a, g.a_offsets, g.a_batch, batch), static_cast<ptrdiff_t>(g.a_row),
-                     static_cast<ptrdiff_t>(g.a_col)};
-      const T* b = integer_matrix<T>(g.b, g.b_offsets, g.b_batch, batch) + from * g.b_col;
-      T* c = const_cast<T*>(integer_matrix<T>(g.c, g.c_offsets, g.c_batch, batch));
+      const Mat<T> a{matrix_of(static_cast<const T*>(g.a), g.a_offsets, g.a_batch, batch),
+                     static_cast<ptrdiff_t>(g.a_row), static_cast<ptrdiff_t>(g.a_col)};
+      const T* b = matrix_of(static_cast<const T*>(g.b), g.b_offsets, g.b_batch, batch) + from * g.b_col;
+      T* c = matrix_of(static_cast<T*>(g.c), g.c_offsets, g.c_batch, batch);
       IntegerOut<T> out(g);
       int64_t k0 = 0;
       do {
@@ -197,9 +193,9 @@ template <class T> void multiply_dots(const GemmArgs& g) {
   parallel_for(g.batch * g.m, most<int64_t>(1, 65536 / work), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const int64_t batch = t / g.m, i = t % g.m;
-      const T* a = integer_matrix<T>(g.a, g.a_offsets, g.a_batch, batch) + i * g.a_row;
-      const T* b = integer_matrix<T>(g.b, g.b_offsets, g.b_batch, batch);
-      T* c = const_cast<T*>(integer_matrix<T>(g.c, g.c_offsets, g.c_batch, batch));
+      const T* a = matrix_of(static_cast<const T*>(g.a), g.a_offsets, g.a_batch, batch) + i * g.a_row;
+      const T* b = matrix_of(static_cast<const T*>(g.b), g.b_offsets, g.b_batch, batch);
+      T* c = matrix_of(static_cast<T*>(g.c), g.c_offsets, g.c_batch, batch);
       const IntegerOut<T> out(g);
       for (int64_t j = 0; j < g.n; ++j) {
         U s = 0;
@@ -214,8 +210,8 @@ template <class T> void multiply_dots(const GemmArgs& g) {
 
 template <class T> void gemm_integer(const GemmArgs& given) {
   GemmArgs g = given;
-  if (g.n < kFewRows && g.a_row == 1 &&
-      g.m > 1) {  // the product of the transposes, whose rows are contiguous
+  // The product of the transposes, whose rows are contiguous.
+  if (g.n < kFewRows && g.a_row == 1 && g.m > 1) {
     g.m = given.n, g.n = given.m;
     g.a = given.b, g.a_row = given.b_col, g.a_col = given.b_row;
     g.a_batch = given.b_batch, g.a_offsets = given.b_offsets;

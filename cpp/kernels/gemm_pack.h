@@ -17,6 +17,11 @@ template <class T> struct Mat {
   CR_INLINE const T* at(int64_t i, int64_t j) const { return p + i * row + j * col; }
 };
 
+// Where matrix i of a batch begins, `offsets` from the first, if there are any.
+template <class T> CR_INLINE T* matrix_of(T* first, const int64_t* offsets, int64_t stride, int64_t i) {
+  return first + (offsets ? offsets[i] : i * stride);
+}
+
 // dst[k * ld + r] = src[r * stride + k] for r < rows <= W, k < kn. For k < whole, all W lanes may be stored: what lies
 // behind the rows is padding, or is written later.
 template <class T> CR_INLINE void pack_transposed(T* dst, ptrdiff_t ld, const T* src, ptrdiff_t stride,

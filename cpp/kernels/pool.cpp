@@ -47,13 +47,13 @@ template <class T> void max_planes(const PoolArgs& a, int64_t begin, int64_t end
   corner_of.clear(size);
   for (int64_t j = 0; j < band.rows; ++j) {
     for (int64_t x = 0; x < a.out_w; ++x) {
-      corner_of.data[j * band.pitch + x] = static_cast<I>(j * a.stride_h * a.in_w + x * a.stride_w);
+      corner_of.p[j * band.pitch + x] = static_cast<I>(j * a.stride_h * a.in_w + x * a.stride_w);
       few();
     }
   }
   for (int64_t r = 0, i = 0; r < a.kernel_h; ++r) {
     for (int64_t s = 0; s < a.kernel_w; ++s, ++i) {
-      steps.data[i] = static_cast<I>(r * a.dilation_h * a.in_w + s * a.dilation_w);
+      steps.p[i] = static_cast<I>(r * a.dilation_h * a.in_w + s * a.dilation_w);
       few();
     }
   }
@@ -67,21 +67,21 @@ template <class T> void max_planes(const PoolArgs& a, int64_t begin, int64_t end
       band.fill(in, first, count, lowest);
       const I origin = static_cast<I>((first * a.stride_h - a.pad_h) * a.in_w - a.pad_w);
       for (int64_t i = 0; i < (count - 1) * band.pitch + a.out_w; i += L) {
-        const Vec<I> corner = Vec<I>::load(corner_of.data + i) + origin;
+        const Vec<I> corner = Vec<I>::load(corner_of.p + i) + origin;
         Vec<T> best = lowest;
         Vec<I> at = I{-1};
         for (int64_t k = 0; k < a.kernel_h * a.kernel_w; ++k) {
-          const Vec<T> v = Vec<T>::load(band.data.data + band.taps.data[k] + i);
+          const Vec<T> v = Vec<T>::load(band.data.p + band.taps.p[k] + i);
           const Mask<T> take = (v > best) | isnan(v);
           best = where(take, v, best);
-          at = where(take.template as<I>(), corner + steps.data[k], at);
+          at = where(take.template as<I>(), corner + steps.p[k], at);
         }
-        best.store(best_of.data + i);
-        at.store(at_of.data + i);
+        best.store(best_of.p + i);
+        at.store(at_of.p + i);
       }
       for (int64_t j = 0; j < count; ++j) {
-        const T* best = best_of.data + j * band.pitch;
-        const I* at = at_of.data + j * band.pitch;
+        const T* best = best_of.p + j * band.pitch;
+        const I* at = at_of.p + j * band.pitch;
         store_row(out, a.out_w, left, [&](int64_t x) CR_LAMBDA_INLINE { return Vec<T>::load(best + x); });
         I signs = 0;
         for (int64_t x = 0; x < a.out_w; x += L) {
@@ -277,17 +277,17 @@ template <class T> struct Counts {
   PoolBuffer<T> columns;
   [[gnu::noinline]] explicit Counts(const PoolArgs& args) : a(args), columns(args.out_w) {
     for (int64_t x = 0; x < a.out_w; ++x) {
-      columns.data[x] =
+      columns.p[x] =
           static_cast<T>(Window(x, a.in_w, a.kernel_w, a.stride_w, a.pad_w, a.count_include_pad).count);
       few();
     }
-    Vec<T>(T(1)).store(columns.data + a.out_w);
+    Vec<T>(T(1)).store(columns.p + a.out_w);
   }
   T of_row(int64_t oy) const {
     return static_cast<T>(Window(oy, a.in_h, a.kernel_h, a.stride_h, a.pad_h, a.count_include_pad).count);
   }
   CR_INLINE Vec<T> divisor(T row, int64_t x) const {
-    return a.divisor != 0 ? Vec<T>(static_cast<T>(a.divisor)) : Vec<T>::load(columns.data + x) * row;
+    return a.divisor != 0 ? Vec<T>(static_cast<T>(a.divisor)) : Vec<T>::load(columns.p + x) * row;
   }
 };
 
@@ -307,12 +307,12 @@ template <class T> void average_bands(const PoolArgs& a, int64_t begin, int64_t 
       for (int64_t i = 0; i < (count - 1) * band.pitch + a.out_w; i += L) {
         Vec<T> sum = T(0);
         for (int64_t k = 0; k < a.kernel_h * a.kernel_w; ++k)
-          sum += Vec<T>::load(band.data.data + band.taps.data[k] + i);
-        sum.store(sums.data + i);
+          sum += Vec<T>::load(band.data.p + band.taps.p[k] + i);
+        sum.store(sums.p + i);
       }
       for (int64_t j = 0; j < count; ++j) {
         const T row = counts.of_row(first + j);
-        const T* sum = sums.data + j * band.pitch;
+        const T* sum = sums.p + j * band.pitch;
         store_row(out, a.out_w, left,
                   [&](int64_t x) CR_LAMBDA_INLINE { return Vec<T>::load(sum + x) / counts.divisor(row, x); });
         out += a.out_w;

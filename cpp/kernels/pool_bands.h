@@ -5,9 +5,9 @@
 #pragma once
 #include <cstring>
 
-#include "core/alloc.h"
 #include "kernels/deinterleave.h"
 #include "kernels/pool.h"
+#include "kernels/scratch.h"
 #include "kernels/sizes.h"
 #include "simd/vec.h"
 
@@ -17,14 +17,9 @@ namespace chainrule::CR_ISA {
 CR_INLINE void few() { asm volatile(""); }
 
 // Memory for n elements and a vector read beyond the last.
-template <class T> struct PoolBuffer {
-  T* data;
-  explicit PoolBuffer(int64_t n)
-      : data(static_cast<T*>(cr_alloc(static_cast<size_t>(n) * sizeof(T) + vector_bytes))) {}
-  ~PoolBuffer() { cr_free(data); }
-  void clear(int64_t n) const { memset(data, 0, static_cast<size_t>(n) * sizeof(T) + vector_bytes); }
-  PoolBuffer(const PoolBuffer&) = delete;
-  PoolBuffer& operator=(const PoolBuffer&) = delete;
+template <class T> struct PoolBuffer : Scratch<T> {
+  explicit PoolBuffer(int64_t n) : Scratch<T>(n + ceil_div(vector_bytes, sizeof(T))) {}
+  void clear(int64_t n) const { memset(this->p, 0, static_cast<size_t>(n) * sizeof(T) + vector_bytes); }
 };
 
 // Rows of a band: of about `lanes` elements and 32 KB, the bands of a plane of equal size.
@@ -85,15 +80,15 @@ template <class T> struct PoolBand {
         phases(a.stride_w) {
     for (int64_t x = 0; x < a.stride_w; ++x) {
       const int64_t at = least(pitch, (a.pad_w + x) / a.stride_w);
-      phases.data[x] = {phase(0, (a.pad_w + x) % a.stride_w), at,
-                        least(pitch, at + ceil_div(a.in_w - x, a.stride_w))};
+      phases.p[x] = {phase(0, (a.pad_w + x) % a.stride_w), at,
+                     least(pitch, at + ceil_div(a.in_w - x, a.stride_w))};
       few();
     }
     for (int64_t r = 0, i = 0; r < a.kernel_h; ++r) {
       const int64_t y = r * a.dilation_h;
       for (int64_t s = 0; s < a.kernel_w; ++s, ++i) {
         const int64_t x = s * a.dilation_w;
-        taps.data[i] = phase(y % a.stride_h, x % a.stride_w) + y / a.stride_h * pitch + x / a.stride_w;
+        taps.p[i] = phase(y % a.stride_h, x % a.stride_w) + y / a.stride_h * pitch + x / a.stride_w;
         few();
       }
     }
@@ -107,7 +102,7 @@ template <class T> struct PoolBand {
       const int64_t last = count + (reach - p) / a.stride_h;
       for (int64_t j = 0; j < last; ++j) {
         const int64_t y = (first + j) * a.stride_h + p - a.pad_h;
-        T* to = data.data + phase(p, 0) + j * pitch;
+        T* to = data.p + phase(p, 0) + j * pitch;
         if (y >= 0 && y < a.in_h)
           fill_row(to, plane + y * a.in_w, (a.in_h - y) * a.in_w, border);
         else
@@ -129,14 +124,13 @@ template <class T> struct PoolBand {
   void fill_row(T* to, const T* row, int64_t room, T border) const {
     constexpr int L = Vec<T>::lanes;
     if (a.stride_w == 1) {
-      const Phase f = phases.data[0];
+      const Phase f = phases.p[0];
       for (int64_t i = f.begin; i < f.end; i += L, row += L, room -= L)
         Vec<T>::load(row, static_cast<int>(least<int64_t>(L, room))).store(to + i);
     } else {
-      T *even = to + phases.data[0].offset, *odd = to + phases.data[1].offset;
-      int64_t k = phases.data[1].begin;
-      for (int64_t i = phases.data[0].begin; i < phases.data[0].end;
-           i += L, k += L, row += 2 * L, room -= 2 * L) {
+      T *even = to + phases.p[0].offset, *odd = to + phases.p[1].offset;
+      int64_t k = phases.p[1].begin;
+      for (int64_t i = phases.p[0].begin; i < phases.p[0].end; i += L, k += L, row += 2 * L, room -= 2 * L) {
         const int count = static_cast<int>(least<int64_t>(L, room / 2));
         const Pairs<T> pairs(row, count);
         pairs.first.store(even + i);
@@ -145,7 +139,7 @@ template <class T> struct PoolBand {
       }
     }
     for (int64_t x = 0; x < a.stride_w; ++x) {
-      const Phase f = phases.data[x];
+      const Phase f = phases.p[x];
       fill_border(to + f.offset, f.begin, border);
       fill_border(to + f.offset + f.end, pitch - f.end, border);
     }
@@ -172,7 +166,7 @@ template <class T> struct PoolGradBand {
         sums(a.stride_h * a.stride_w * size()),
         phases(a.stride_w) {
     for (int64_t x = 0; x < a.stride_w; ++x) {
-      phases.data[x] = (a.pad_w + x) % a.stride_w * size() + (a.pad_w + x) / a.stride_w;
+      phases.p[x] = (a.pad_w + x) % a.stride_w * size() + (a.pad_w + x) / a.stride_w;
       few();
     }
     windows.clear(height * pitch);
@@ -183,7 +177,7 @@ template <class T> struct PoolGradBand {
   template <class F> void fill(int64_t first, F value) const {
     for (int64_t j = 0; j < height; ++j) {
       const int64_t oy = first + j - (taps_h - 1);
-      T* row = windows.data + j * pitch + taps_w - 1;
+      T* row = windows.p + j * pitch + taps_w - 1;
       const int64_t n = least(columns, a.out_w);
       if (oy < 0 || oy >= a.out_h) {
         memset(row, 0, static_cast<size_t>(n) * sizeof(T));
@@ -198,8 +192,8 @@ template <class T> struct PoolGradBand {
     constexpr int L = Vec<T>::lanes;
     const int64_t h = a.kernel_h > y ? ceil_div(a.kernel_h - y, a.stride_h) : 0;
     const int64_t w = a.kernel_w > x ? ceil_div(a.kernel_w - x, a.stride_w) : 0;
-    T* to = sums.data + (y * a.stride_w + x) * size();
-    const T* from = windows.data + (taps_h - h) * pitch + taps_w - w;
+    T* to = sums.p + (y * a.stride_w + x) * size();
+    const T* from = windows.p + (taps_h - h) * pitch + taps_w - w;
     for (int64_t i = 0; i < rows * pitch; i += L) {
       Vec<T> sum = T(0);
       for (int64_t r = 0; r < h; ++r) {
@@ -212,8 +206,8 @@ template <class T> struct PoolGradBand {
   // Row j of phase p, its columns' phases in turns, to a row of the image with `left` elements to the end of its plane.
   [[gnu::noinline, gnu::noclone]] void merge(int64_t j, int64_t p, T* out, int64_t left) const {
     constexpr int L = Vec<T>::lanes;
-    const T* from_row = sums.data + p * a.stride_w * size() + j * pitch;
-    const auto column = [&](int64_t c) CR_LAMBDA_INLINE { return from_row + phases.data[c]; };
+    const T* from_row = sums.p + p * a.stride_w * size() + j * pitch;
+    const auto column = [&](int64_t c) CR_LAMBDA_INLINE { return from_row + phases.p[c]; };
     const T* even = column(0);
     if (a.stride_w == 1) {
       store_row(out, a.in_w, left, [&](int64_t x) CR_LAMBDA_INLINE { return Vec<T>::load(even + x); });

@@ -23,8 +23,8 @@ struct LoopPrimitive : Primitive {
   const Loop* table = nullptr;  // by dtype, or by floating dtype for derivatives
   bool by_floating = false;
   bool gives_bool = false;  // the loop writes truth values, whatever it computes in
-  bool of_two_numbers =
-      false;  // its loops take a single element in place of an array in all dtypes, not only floating
+  // Its loops take a single element in place of an array in all dtypes, not only floating.
+  bool of_two_numbers = false;
 };
 
 LoopPrimitive value_primitive(const char* name, Kind kind, int arguments, const Loop* table);

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "autograd/record.h"
-#include "core/loop.h"
 #include "core/parallel_for.h"
 #include "core/shape_checks.h"
 #include "ops/elementwise.h"
@@ -191,9 +190,6 @@ Tensor pad_constant(const Tensor& x, const Dims& pads, const Scalar& value) {
 
 namespace {
 
-void run_copy(const Launch& l) { copy_elements(l.out(0), l.in(0)); }
-const Primitive kCopy{"copy", run_copy, 0};
-
 Tensor part(const Tensor& t, int d, int64_t start, int64_t length) {
   Dims sizes = t.sizes();
   sizes[d] = length;
@@ -247,7 +243,7 @@ Tensor fold_border(const Tensor& g, const Dims& pads, Border kind) {
   {
     NoGrad no_grad;
     const Tensor all = empty(g.sizes(), g.dtype());
-    launch(kCopy, {&all}, {&g});
+    copy_(all, g);
     each_border(all, pads, kind, [&](const Tensor& border, const Tensor& source, int d) {
       add_into(source, kind == Border::Replicate ? sum(border, {d}, true) : border);
     });
